@@ -1,0 +1,3 @@
+"""repobuild: a kernel × driver matrix in, one signed dnf module repository out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Values that cross stages: frozen, slotted, keyword-only; no disk, clock, network or randomness."""

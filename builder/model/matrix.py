@@ -1,0 +1,245 @@
+"""What the release engineer wrote: distributions × kernels × driver branches, and the streams made of them.
+
+All values are data read from matrix.yaml and streams/*.yaml by ``config``; nothing here is derived by cutting names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from builder.model.nevra import Evr
+
+
+class Flavor(StrEnum):
+    """Which of NVIDIA's two kernel module trees a module was built from."""
+
+    PROPRIETARY = "proprietary"
+    OPEN = "open"
+
+    @property
+    def suffix(self) -> str:
+        """``""`` or ``"-open"``, as in stream and cell names."""
+        return "-open" if self is Flavor.OPEN else ""
+
+    @property
+    def release_tag(self) -> str:
+        """``""`` or ``".open"``, as in the Release of kmod and gate packages (``1.open.el9``)."""
+        return ".open" if self is Flavor.OPEN else ""
+
+
+class Kmods(StrEnum):
+    """How the kernel modules of a stream come to the host."""
+
+    PRECOMPILED = "precompiled"
+    DKMS = "dkms"
+
+
+class Delivery(StrEnum):
+    """How the streams of a distribution reach its package manager."""
+
+    MODULAR = "modular"
+    BRANCH_PACKAGES = "branch-packages"
+    BRANCH_REPOS = "branch-repos"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageRef:
+    """A package by name and EVR."""
+
+    name: str
+    evr: Evr
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.evr}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiler:
+    """The toolchain that built a kernel, as its own config says."""
+
+    package: str  # build requirement, e.g. "gcc" or "gcc-12"
+    command: str  # what CC must be, e.g. "gcc" or "gcc-12"
+    version_text: str | None = None  # CONFIG_CC_VERSION_TEXT, when read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One kernel of a distribution: separate fields read from its own RPMs."""
+
+    release: str  # exactly `uname -r`
+    arch: str  # RPM architecture
+    variant: str  # generic, rt, 64k, cloud, uek …
+    core: PackageRef  # the package that owns vmlinuz: kernel-core, kernel (el7), kernel-rt-core …
+    devel: PackageRef  # the package that owns the build tree
+    devel_path: str  # absolute path of the build tree inside the buildroot
+    compiler: Compiler
+    read_from: str  # where this release was read: URL or file
+    live: bool = True  # False: kept in the matrix for its history, no longer built
+
+    @property
+    def label(self) -> str:
+        """``uname -r`` without a trailing ``.<arch>``: what kmod package names carry."""
+        return self.release.removesuffix(f".{self.arch}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryRef:
+    """A dnf repository that buildroots are made from."""
+
+    id: str
+    baseurl: str  # file://, http:// or https://; $releasever and $basearch as dnf expands them
+    gpgcheck: bool = True
+    gpgkey: str | None = None  # URL or path of the public key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chroot:
+    """Description of a buildroot for any builder; its mock form is rendered from mock-configs/."""
+
+    name: str  # e.g. "el9-x86_64"
+    template: str  # file below mock-configs/
+    arch: str
+    releasever: str
+    packages: tuple[str, ...]  # what the base holds before build requirements
+    repositories: tuple[RepositoryRef, ...]
+    macros: tuple[tuple[str, str], ...] = ()  # rpm macros of the distribution, sorted by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """One target distribution."""
+
+    name: str  # key in matrix.yaml, e.g. "el9"
+    title: str
+    platform: str  # modulemd platform stream, e.g. "el9"
+    dist_tag: str  # %dist, e.g. ".el9"
+    delivery: Delivery
+    arches: tuple[str, ...]
+    chroots: tuple[Chroot, ...]  # one an arch, same order as arches
+    kernels: tuple[Kernel, ...]  # sorted by variant, then EVR
+    kmod_compression: str = "xz"  # of .ko files: none, xz, zstd (what this distribution's kernel loads)
+    payload: str = "w3.zstdio"  # %_binary_payload: what this distribution's rpm reads
+
+    def chroot(self, arch: str) -> Chroot:
+        """The buildroot description of one arch of this distribution."""
+        return self.chroots[self.arches.index(arch)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One downloadable file of a driver; its digest lives in matrix.lock.yaml."""
+
+    kind: str  # "run" (installer) or "open-source" (the tarball of the open modules)
+    arch: str  # RPM architecture, "noarch" for source tarballs
+    url: str  # template expanded; a path relative to matrix.yaml is made absolute by config
+
+    @property
+    def filename(self) -> str:
+        """Last part of the URL."""
+        return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """One driver version of a branch."""
+
+    version: str
+    branch: str  # "535"
+    flavors: tuple[Flavor, ...]
+    sources: tuple[Source, ...]
+    read_from: str
+    modules: tuple[str, ...]  # kernel modules a cell must yield, e.g. ("nvidia", "nvidia-uvm", …)
+
+    def run_source(self, arch: str) -> Source:
+        """The .run installer for an arch; raises KeyError where the driver has none."""
+        for source in self.sources:
+            if source.kind == "run" and source.arch == arch:
+                return source
+        raise KeyError(arch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A driver branch with its lifetime."""
+
+    name: str  # "535"
+    type: str  # LTS, PB, NFB, preview
+    eol: str | None  # "YYYY-MM" or "YYYY"; None where NVIDIA gave none
+    max_cuda: str | None
+    gpus: tuple[str, ...]  # GPU generations, oldest first
+    drivers: tuple[Driver, ...]  # oldest version first
+    note: str | None = None  # what else the lifetime source says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclude:
+    """A rule that takes cells out of the matrix, with its reason."""
+
+    cells: str  # glob over cell ids
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """An install profile of a stream: user-facing packages only."""
+
+    name: str
+    packages: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One module stream: which driver(s), which flavor, how the kernel modules come."""
+
+    name: str  # r535-open, latest, latest-dkms …
+    branch: str | None  # a branch name, or None: follows the newest complete driver of all branches
+    flavor: Flavor
+    kmods: Kmods
+    default: bool
+    summary: str
+    description: str
+    profiles: tuple[Profile, ...]
+    default_profile: str
+    distributions: tuple[str, ...] = ()  # empty: all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """The whole configuration, checked."""
+
+    module: str  # name of the dnf module, "nvidia-driver"
+    epoch: int  # of all driver packages
+    vendor: str
+    distributions: tuple[Distribution, ...]
+    branches: tuple[Branch, ...]  # oldest first
+    excludes: tuple[Exclude, ...]
+    streams: tuple[Stream, ...]  # sorted by name
+
+    def distribution(self, name: str) -> Distribution:
+        """The distribution of that name; raises KeyError."""
+        for distribution in self.distributions:
+            if distribution.name == name:
+                return distribution
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What ``repobuild pin`` recorded of one source's really fetched bytes."""
+
+    url: str
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """matrix.lock.yaml: pins by URL."""
+
+    pins: tuple[Pin, ...] = ()
+
+    def pin(self, url: str) -> Pin | None:
+        """The pin of a URL, None when there is none."""
+        return next((p for p in self.pins if p.url == url), None)

@@ -1,0 +1,44 @@
+"""What is published: one immutable generation of one distribution × arch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.model.cells import Artifact
+from builder.model.matrix import Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamContent:
+    """A stream with the RPMs that belong to it (the same RPM may stand in several streams)."""
+
+    stream: Stream
+    driver_versions: tuple[str, ...]  # oldest first; the newest is what an install gets
+    artifacts: tuple[Artifact, ...]  # signed binary RPMs, sorted by NEVRA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationContent:
+    """Everything that determines a publication's bytes."""
+
+    module: str
+    distribution: str
+    platform: str
+    arch: str
+    streams: tuple[StreamContent, ...]  # sorted by stream name
+    sources: tuple[Artifact, ...]  # signed SRPMs (open parts only), may be empty
+    support_matrix: bytes  # JSON page, deterministic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """One published generation."""
+
+    digest: str  # sha256 over the content; its name
+    distribution: str
+    arch: str
+    path: Path  # absolute folder of this generation
+    current: Path  # the symlink that clients use
+    packages: int  # binary RPMs
+    changed: bool  # False: the same generation was current already

@@ -1,0 +1,81 @@
+"""Driver sources made ready for packaging, and what a builder is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.model.matrix import Chroot, Flavor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file that goes into an SRPM; its sha256 is its identity."""
+
+    filename: str  # as the spec names it
+    path: Path  # absolute
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestEntry:
+    """One line of the ``.manifest`` of a .run (format: nvidia-installer's manifest parser)."""
+
+    path: str  # relative to the archive's top
+    mode: int
+    type: str  # CUDA_LIB, OPENGL_SYMLINK, FIRMWARE, UTILITY_BINARY …
+    arch: str | None  # NATIVE, COMPAT32 or None where the type carries none
+    destination: str | None  # relative folder some types carry ("./", "extensions")
+    target: str | None  # of a symlink
+    module: str | None  # installer module, e.g. "opengl" of MODULE:opengl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSources:
+    """What one .run yields: a tarball for each kernel tree, one for the rest, and its manifest.
+
+    Tarballs are deterministic ``.tar.gz`` (sorted, fixed owner and times), so every rpm can unpack them.
+    """
+
+    driver_version: str
+    arch: str
+    kernel_trees: tuple[tuple[Flavor, SourceFile], ...]  # top folder: nvidia-kmod-<version>-<flavor>/
+    userspace: SourceFile  # top folder: nvidia-driver-<version>/
+    manifest: tuple[ManifestEntry, ...]  # in file order; kernel trees left out
+
+    def kernel_tree(self, flavor: Flavor) -> SourceFile:
+        """The tarball of one flavor; raises KeyError where the archive has none."""
+        return dict(self.kernel_trees)[flavor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecFile:
+    """A rendered spec with the sources it names."""
+
+    filename: str  # e.g. kmod-nvidia-6.1.0-56-amd64.spec
+    text: str
+    sources: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buildroot:
+    """A base root that is ready for builds."""
+
+    chroot: Chroot
+    identity: str  # digest over its package list: changes when any package of the base changes
+    packages: tuple[str, ...]  # sorted "NEVRA sigmd5-or-sha256" lines
+    path: Path | None  # absolute; None for builders that keep no root of their own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One build: SRPM and chroot description in, resultdir out."""
+
+    unit_id: str
+    srpm: Path
+    buildroot: Buildroot
+    resultdir: Path  # fresh and empty; gets RPMs, SRPM, build.log, root.log, state.log, installed_pkgs.log
+    source_date_epoch: int  # seconds
+    timeout: float  # seconds
+    jobs: int  # make -j inside the build

@@ -1,0 +1,57 @@
+"""Durable files: trees synced and removed, operating-system failures in the user's words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from builder.errors import DiskFullError, StoreError
+
+
+def os_failure(exc: OSError, path: Path) -> DiskFullError | StoreError:
+    """The user-visible form of an operating-system failure under a path of ours."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"{path}: no space left on device",
+            hint="free space and run again: what was finished is kept",
+        )
+    return StoreError(f"{exc.filename or path}: {exc.strerror or exc}")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or tree, whatever its modes; missing is fine."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, onerror=_force_remove)
+
+
+def _force_remove(function: Callable[[str], object], path: str, _info: object) -> None:
+    with suppress(FileNotFoundError):
+        Path(path).parent.chmod(0o700)
+        if function is os.rmdir or Path(path).is_dir():
+            Path(path).chmod(0o700)
+        function(path)
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync every regular file and folder below (and including) a folder."""
+    for top, _folders, files in os.walk(folder):
+        for name in files:
+            path = Path(top) / name
+            if path.is_file() and not path.is_symlink():
+                sync_path(path)
+        sync_path(Path(top))
+
+
+def sync_path(path: Path) -> None:
+    """fsync one file or folder."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,162 @@
+"""The ledger: what was done, in SQLite (WAL). The store's folders are the truth; rows index and explain them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+
+from builder.errors import StoreError
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS results (
+    key TEXT PRIMARY KEY, unit_id TEXT NOT NULL, seconds REAL NOT NULL, finished REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS results_unit ON results (unit_id);
+CREATE TABLE IF NOT EXISTS failures (
+    unit_id TEXT NOT NULL, key TEXT, stage TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
+    details TEXT NOT NULL, log TEXT, happened REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS failures_unit ON failures (unit_id, happened);
+CREATE TABLE IF NOT EXISTS verdicts (
+    key TEXT NOT NULL, level TEXT NOT NULL, ok INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (key, level));
+CREATE TABLE IF NOT EXISTS serials (
+    scope TEXT NOT NULL, content TEXT NOT NULL, serial INTEGER NOT NULL, PRIMARY KEY (scope, content));
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a unit did not get through a stage the last time it was tried."""
+
+    unit_id: str
+    key: str | None
+    stage: str  # fetch, build, qualify
+    code: str  # RepobuildError.code
+    message: str
+    details: tuple[str, ...]
+    log: Path | None
+    happened: float  # seconds since the epoch
+
+
+class Ledger:
+    """One SQLite connection shared by the worker threads of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = RLock()
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA):
+                raise StoreError(
+                    f"{path}: ledger of version {version}, this repobuild reads version {SCHEMA}",
+                    hint="use the repobuild that wrote it, or another --work folder",
+                )
+            self._db.executescript(_TABLES)
+            self._db.execute(f"PRAGMA user_version={SCHEMA}")
+        except sqlite3.DatabaseError as exc:
+            raise StoreError(
+                f"{path}: the ledger cannot be read: {exc}",
+                hint="move the file away: results are kept in their folders and are indexed again",
+            ) from exc
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def record_result(self, key: str, unit_id: str, seconds: float, finished: float) -> None:
+        """A result folder is whole; failures of the unit before it are history."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?)", (key, unit_id, seconds, finished))
+            db.execute("DELETE FROM failures WHERE unit_id = ?", (unit_id,))
+
+    def record_failure(self, failure: Failure) -> None:
+        """Remember the newest failure of a unit (older ones of it are dropped)."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM failures WHERE unit_id = ?", (failure.unit_id,))
+            db.execute(
+                "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    failure.unit_id,
+                    failure.key,
+                    failure.stage,
+                    failure.code,
+                    failure.message,
+                    "\n".join(failure.details),
+                    str(failure.log) if failure.log else None,
+                    failure.happened,
+                ),
+            )
+
+    def failure(self, unit_id: str) -> Failure | None:
+        """The unit's newest failure, None when its last try went through."""
+        with self._lock:
+            row = self._db.execute("SELECT * FROM failures WHERE unit_id = ?", (unit_id,)).fetchone()
+        if row is None:
+            return None
+        return Failure(
+            unit_id=row[0],
+            key=row[1],
+            stage=row[2],
+            code=row[3],
+            message=row[4],
+            details=tuple(row[5].splitlines()),
+            log=Path(row[6]) if row[6] else None,
+            happened=row[7],
+        )
+
+    def keys_of(self, unit_id: str) -> tuple[str, ...]:
+        """Keys of all results of a unit, newest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT key FROM results WHERE unit_id = ? ORDER BY finished DESC, key", (unit_id,))
+            return tuple(row[0] for row in rows)
+
+    def result_keys(self) -> frozenset[str]:
+        """Keys of all indexed results."""
+        with self._lock:
+            return frozenset(row[0] for row in self._db.execute("SELECT key FROM results"))
+
+    def record_verdict(self, key: str, level: str, *, ok: bool, document: str) -> None:
+        """Keep the verdict (a JSON document) of a result at a level."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", (key, level, int(ok), document))
+
+    def verdict(self, key: str, level: str) -> str | None:
+        """The JSON document of a verdict, None when that level was not checked yet."""
+        with self._lock:
+            row = self._db.execute("SELECT document FROM verdicts WHERE key = ? AND level = ?", (key, level)).fetchone()
+        return None if row is None else str(row[0])
+
+    def serial(self, scope: str, content: str) -> int:
+        """The serial of a gate's content within its scope; new content gets the scope's highest + 1 (first: 1)."""
+        with self._transaction() as db:
+            row = db.execute("SELECT serial FROM serials WHERE scope = ? AND content = ?", (scope, content)).fetchone()
+            if row is not None:
+                return int(row[0])
+            top = db.execute("SELECT COALESCE(MAX(serial), 0) FROM serials WHERE scope = ?", (scope,)).fetchone()
+            db.execute("INSERT INTO serials VALUES (?, ?, ?)", (scope, content, int(top[0]) + 1))
+            return int(top[0]) + 1
+
+    def peek_serial(self, scope: str, content: str) -> int | None:
+        """The serial this content has already, None when it has none; writes nothing."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT serial FROM serials WHERE scope = ? AND content = ?", (scope, content)
+            ).fetchone()
+        return None if row is None else int(row[0])

@@ -1,0 +1,221 @@
+"""The one place that starts processes.
+
+No shell, a clean environment, stdin closed, a timeout always, the whole process group killed on timeout or interrupt,
+and children that die with repobuild even when it is killed with SIGKILL (``setpriv --pdeathsig``, util-linux).
+Secrets are handed over file descriptors (``pass_fds``), never in argv or the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Event, Lock
+from typing import IO
+
+from builder.errors import (
+    DiskFullError,
+    InterruptedRunError,
+    RepobuildError,
+    ToolError,
+    ToolMissingError,
+    ToolTimeoutError,
+)
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Which package brings a program, by the names of Debian and of Fedora/EL where they differ.
+PACKAGES = {
+    "rpmbuild": "rpm (Debian) or rpm-build (EL)",
+    "rpmsign": "rpm (Debian) or rpm-sign (EL)",
+    "rpmkeys": "rpm",
+    "dnf": "dnf (Debian: also dnf-plugins-core)",
+    "gpg": "gpg (Debian) or gnupg2 (EL)",
+    "mock": "mock (Fedora, EPEL)",
+    "unshare": "util-linux",
+    "rpm2cpio": "rpm",
+}
+_KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+_live: set[subprocess.Popen[bytes]] = set()
+_live_lock = Lock()
+_cancelled = Event()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A finished process. ``stdout`` and ``stderr`` are empty when they went to a log."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float  # wall
+
+
+def cancel_all() -> None:
+    """Kill every running process group and let later ``run`` calls raise InterruptedRunError (Ctrl-C, SIGTERM)."""
+    _cancelled.set()
+    with _live_lock:
+        live = list(_live)
+    for process in live:
+        _kill(process, grace=0.0)
+
+
+def reset_cancelled() -> None:
+    """Allow processes again after ``cancel_all`` (a new run in the same interpreter)."""
+    _cancelled.clear()
+
+
+def which(program: str) -> Path | None:
+    """Absolute path of a program on the fixed PATH, None when it is not installed."""
+    found = shutil.which(program, path=PATH)
+    return Path(found) if found else None
+
+
+def tail(path: Path, lines: int = 20) -> tuple[str, ...]:
+    """Last lines of a log, without trailing space; empty when there is no such file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 400 * lines))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    return tuple(line.rstrip() for line in text.splitlines()[-lines:])
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    stdin: bytes | None = None,
+    ok: Collection[int] = (0,),
+    pass_fds: tuple[int, ...] = (),
+) -> Completed:
+    """Run one program to its end.
+
+    ``env`` is added to a clean environment (PATH, LANG, HOME). With ``log`` both streams are appended to that file.
+    Raises ToolMissingError, ToolTimeoutError, DiskFullError, InterruptedRunError, and ToolError for an exit code
+    that is not in ``ok``; details carry the last lines of output.
+    """
+    words = tuple(str(word) for word in argv)
+    if _cancelled.is_set():
+        raise InterruptedRunError(f"{words[0]}: not started, repobuild is stopping")
+    program = words[0] if "/" in words[0] else str(which(words[0]) or "")
+    if not program:
+        package = PACKAGES.get(words[0], words[0])
+        raise ToolMissingError(f"{words[0]} is not installed", hint=f"install the package {package}")
+    started = time.monotonic()
+    with ExitStack() as stack:
+        out, err = _outputs(stack, log)
+        source = stack.enter_context(tempfile.TemporaryFile()) if stdin is not None else None
+        if source is not None and stdin is not None:
+            source.write(stdin)
+            source.seek(0)
+        process = _start((*_die_with_parent(), program, *words[1:]), cwd, env, source, out, err, pass_fds)
+        returncode = _wait(process, timeout, words, log)
+        stdout, stderr = ("", "") if log else (_read(out), _read(err))
+    seconds = time.monotonic() - started
+    if _cancelled.is_set() and returncode != 0:
+        raise InterruptedRunError(f"{words[0]}: stopped")
+    done = Completed(argv=words, returncode=returncode, stdout=stdout, stderr=stderr, seconds=seconds)
+    if returncode not in ok:
+        raise _failure(done, log)
+    return done
+
+
+@cache
+def _die_with_parent() -> tuple[str, ...]:
+    setpriv = which("setpriv")
+    return (str(setpriv), "--pdeathsig", "KILL", "--") if setpriv else ()
+
+
+def _outputs(stack: ExitStack, log: Path | None) -> tuple[IO[bytes], IO[bytes]]:
+    if log is None:
+        return stack.enter_context(tempfile.TemporaryFile()), stack.enter_context(tempfile.TemporaryFile())
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = stack.enter_context(log.open("ab"))
+    return file, file
+
+
+def _start(
+    argv: tuple[str, ...],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    stdin: IO[bytes] | None,
+    out: IO[bytes],
+    err: IO[bytes],
+    pass_fds: tuple[int, ...],
+) -> subprocess.Popen[bytes]:
+    clean = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/nonexistent", **(env or {})}
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=clean,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError as exc:
+        raise ToolMissingError(f"{argv[-1]}: cannot be started: {exc}") from exc
+    with _live_lock:
+        _live.add(process)
+    return process
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float, words: tuple[str, ...], log: Path | None) -> int:
+    try:
+        return process.wait(timeout=timeout)
+    except subprocess.TimeoutExpired as exc:
+        _kill(process, grace=_KILL_GRACE)
+        raise ToolTimeoutError(
+            f"{words[0]} ran longer than {timeout:g} s and was killed",
+            details=tail(log) if log else (),
+            log=log,
+        ) from exc
+    except BaseException:
+        _kill(process, grace=0.0)
+        raise
+    finally:
+        with _live_lock:
+            _live.discard(process)
+
+
+def _kill(process: subprocess.Popen[bytes], *, grace: float) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL) if grace else (signal.SIGKILL,):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=grace or _KILL_GRACE)
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _failure(done: Completed, log: Path | None) -> RepobuildError:
+    lines = tail(log) if log else tuple((done.stdout + done.stderr).splitlines()[-20:])
+    if any("No space left on device" in line for line in lines):
+        return DiskFullError(
+            f"{done.argv[0]}: no space left on device",
+            details=lines,
+            hint="free space (the work folder's tmp/ is emptied at the next start) and run again",
+            log=log,
+        )
+    how = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
+    return ToolError(f"{done.argv[0]} failed ({how})", details=lines, log=log)

@@ -1,0 +1,29 @@
+"""What a run tells whoever watches it. Listeners print; they never decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to a subject (a unit id, a source, a distribution)."""
+
+    stage: str  # fetch, buildroot, build, qualify, sign, publish, verify
+    subject: str
+    state: str  # started, progress, done, reused, failed, skipped
+    text: str = ""  # for people
+    seconds: float | None = None  # wall, with done and failed
+    fraction: float | None = None  # 0…1, with progress
+
+
+class Listener(Protocol):
+    """Receives events from any thread."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; must not raise."""
+
+
+def ignore(_event: Event) -> None:
+    """A listener that says nothing."""

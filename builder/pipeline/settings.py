@@ -1,0 +1,55 @@
+"""What a run is asked to do; the command line fills it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+BUILD_TIMEOUT = 4 * 3600.0  # seconds: a full NVIDIA cell takes minutes, a loaded farm is slower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Paths and policies of one run."""
+
+    config: Path  # matrix.yaml
+    streams: Path | None = None  # folder of streams/*.yaml; None: beside matrix.yaml
+    lock: Path | None = None  # matrix.lock.yaml; None: beside matrix.yaml
+    work: Path = Path("repobuild-work")
+    repo: Path | None = None  # where publications lie; None: <work>/repo
+    select: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    jobs: int = 0  # builds at the same time; 0: one for each two processors
+    builder: str = "auto"
+    build_timeout: float = BUILD_TIMEOUT  # seconds for one build
+    gnupghome: Path | None = None
+    signing_key: str | None = None  # fingerprint; None: the only secret key of gnupghome
+    passphrase_fd: int | None = None
+    base_url: str | None = None  # of the published repository, for the .repo file; None: file://<repo>
+    fail_fast: bool = False
+
+    @property
+    def lock_path(self) -> Path:
+        """matrix.lock.yaml of this configuration."""
+        return self.lock or self.config.parent / "matrix.lock.yaml"
+
+    @property
+    def repo_path(self) -> Path:
+        """Absolute folder of the publications."""
+        return (self.repo or self.work / "repo").absolute()
+
+    @property
+    def workers(self) -> int:
+        """Builds at the same time."""
+        return self.jobs or max(1, processors() // 2)
+
+    @property
+    def make_jobs(self) -> int:
+        """``make -j`` inside each build, so that all builds together keep every processor busy."""
+        return max(1, -(-processors() // self.workers))
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,120 @@
+"""Which drivers a stream carries, decided from what was really built and qualified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.model.cells import PackageKind, Unit
+from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
+from builder.model.planning import StreamPlan, UnitOutcome
+from builder.plan.units import candidates, streams_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """How far a driver × flavor × way of delivery is on one distribution × arch."""
+
+    usable: bool  # can be offered: packages whole and, where precompiled, at least one kernel has its module
+    complete: bool  # and every live kernel that is not excluded has its module
+    reason: str  # why it is not usable or not complete
+
+
+def readiness(
+    driver: Driver,
+    flavor: Flavor,
+    kmods: Kmods,
+    *,
+    distribution: Distribution,
+    arch: str,
+    outcomes: Sequence[UnitOutcome],
+) -> Readiness:
+    """Judge one driver from the outcomes of its units (kmods, driver, cuda-drivers, dkms, meta)."""
+    mine = [o for o in outcomes if _concerns(o.unit, driver, flavor, kmods, distribution, arch)]
+    packages = [o for o in mine if o.unit.kind is not PackageKind.KMOD]
+    broken = [o for o in packages if not o.ok]
+    needed = {PackageKind.DRIVER, PackageKind.CUDA_DRIVERS}
+    needed |= {PackageKind.DKMS} if kmods is Kmods.DKMS else set()
+    absent = needed - {o.unit.kind for o in packages}
+    if absent or broken:
+        reason = broken[0].reason if broken else "not part of this matrix"
+        name = broken[0].unit.kind.value if broken else min(absent)
+        return Readiness(usable=False, complete=False, reason=f"no {name}: {reason}")
+    if kmods is Kmods.DKMS:
+        return Readiness(usable=True, complete=True, reason="complete")
+    cells = [o for o in mine if o.unit.kind is PackageKind.KMOD]
+    missing = [o for o in cells if not o.ok]
+    if not cells or len(missing) == len(cells):
+        reason = missing[0].reason if missing else "no kernel in the matrix"
+        return Readiness(usable=False, complete=False, reason=f"no kmod for any kernel: {reason}")
+    if missing:
+        kernels = ", ".join(o.unit.cell.kernel.release for o in missing if o.unit.cell)
+        return Readiness(usable=True, complete=False, reason=f"no kmod for {kernels}: {missing[0].reason}")
+    return Readiness(usable=True, complete=True, reason="complete")
+
+
+def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribution: Distribution, arch: str) -> bool:
+    if unit.driver != driver or unit.distribution != distribution or unit.arch != arch:
+        return False
+    match unit.kind:
+        case PackageKind.KMOD:
+            return kmods is Kmods.PRECOMPILED and unit.flavor is flavor
+        case PackageKind.DKMS:
+            return kmods is Kmods.DKMS and unit.flavor is flavor
+        case PackageKind.OPEN_META:
+            return flavor is Flavor.OPEN
+        case PackageKind.GATE:
+            return False
+        case _:
+            return True
+
+
+def plan_streams(
+    matrix: Matrix, distribution: Distribution, arch: str, outcomes: Sequence[UnitOutcome]
+) -> tuple[StreamPlan, ...]:
+    """The drivers of each stream of a distribution × arch.
+
+    A branch stream carries every usable driver of its branch. A stream without branch (``latest``) carries only the
+    newest *complete* driver: one whose packages and whose modules for every live kernel are there.
+    """
+    return tuple(_plan(s, matrix, distribution, arch, outcomes) for s in streams_of(matrix, distribution))
+
+
+def _plan(
+    stream: Stream, matrix: Matrix, distribution: Distribution, arch: str, outcomes: Sequence[UnitOutcome]
+) -> StreamPlan:
+    carried: list[Driver] = []
+    held: list[tuple[str, str]] = []
+    for driver, _ in candidates(stream, matrix):
+        ready = readiness(driver, stream.flavor, stream.kmods, distribution=distribution, arch=arch, outcomes=outcomes)
+        if ready.complete or (ready.usable and stream.branch is not None):
+            carried.append(driver)
+        else:
+            held.append((driver.version, ready.reason))
+    if stream.branch is None:
+        carried = carried[-1:]
+    return StreamPlan(stream=stream, drivers=tuple(carried), held=tuple(held))
+
+
+def units_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tuple[UnitOutcome, ...]:
+    """Outcomes whose RPMs belong into a stream: of its drivers, of its flavor and way of delivery, in id order."""
+    stream = plan.stream
+    return tuple(
+        outcome
+        for _, outcome in sorted(outcomes.items())
+        if outcome.ok and outcome.unit.driver in plan.drivers and _belongs(outcome.unit, stream)
+    )
+
+
+def _belongs(unit: Unit, stream: Stream) -> bool:
+    match unit.kind:
+        case PackageKind.KMOD:
+            return stream.kmods is Kmods.PRECOMPILED and unit.flavor is stream.flavor
+        case PackageKind.GATE:
+            return unit.kmods is stream.kmods and unit.flavor is stream.flavor
+        case PackageKind.DKMS:
+            return stream.kmods is Kmods.DKMS and unit.flavor is stream.flavor
+        case PackageKind.OPEN_META:
+            return stream.flavor is Flavor.OPEN
+        case _:
+            return True

@@ -1,0 +1,115 @@
+"""From cells and streams to units: every SRPM that the publication of a matrix can need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from builder.model.cells import Cell, PackageKind, Unit
+from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
+from builder.model.nevra import compare_evr
+
+
+def drivers_by_version(matrix: Matrix) -> tuple[tuple[Driver, bool], ...]:
+    """All drivers, oldest version first, each with whether it is the newest of its branch."""
+    pairs = [(driver, driver == branch.drivers[-1]) for branch in matrix.branches for driver in branch.drivers]
+    return tuple(sorted(pairs, key=lambda pair: _VersionKey(pair[0].version)))
+
+
+class _VersionKey:
+    """Orders version strings as rpm does."""
+
+    __slots__ = ("version",)
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+
+    def __lt__(self, other: _VersionKey) -> bool:
+        return compare_evr(self.version, other.version) < 0
+
+
+def streams_of(matrix: Matrix, distribution: Distribution) -> tuple[Stream, ...]:
+    """The streams offered on a distribution, in the matrix's order."""
+    return tuple(s for s in matrix.streams if not s.distributions or distribution.name in s.distributions)
+
+
+def candidates(stream: Stream, matrix: Matrix) -> tuple[tuple[Driver, bool], ...]:
+    """Drivers that a stream may carry (branch and flavor fit), oldest first, with their newest-of-branch flag."""
+    return tuple(
+        (driver, newest)
+        for driver, newest in drivers_by_version(matrix)
+        if stream.branch in (None, driver.branch) and stream.flavor in driver.flavors
+    )
+
+
+def kmod_unit(cell: Cell) -> Unit:
+    """The unit that builds a cell's kmod package."""
+    return Unit(
+        kind=PackageKind.KMOD,
+        driver=cell.driver,
+        newest=cell.newest,
+        distribution=cell.distribution,
+        arch=cell.arch,
+        flavor=cell.flavor,
+        kmods=Kmods.PRECOMPILED,
+        cell=cell,
+    )
+
+
+def package_units(matrix: Matrix, cells: Sequence[Cell]) -> tuple[Unit, ...]:
+    """Units around the kmods: driver, cuda-drivers, nvidia-open and dkms packages, without the gates.
+
+    A driver that no stream of a distribution can use there yields none. Order: distribution, arch, version, kind.
+    """
+    units: list[Unit] = []
+    for distribution in matrix.distributions:
+        for arch in distribution.arches:
+            units.extend(_around(matrix, distribution, arch, cells))
+    return tuple(units)
+
+
+def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequence[Cell]) -> Iterator[Unit]:
+    for driver, newest in drivers_by_version(matrix):
+        if not any(source.kind == "run" and source.arch == arch for source in driver.sources):
+            continue
+        combinations = gate_combinations(matrix, distribution, arch, driver, cells)
+        if not combinations:
+            continue
+        base = Unit(kind=PackageKind.DRIVER, driver=driver, newest=newest, distribution=distribution, arch=arch)
+        yield base
+        yield _as(base, PackageKind.CUDA_DRIVERS)
+        if any(flavor is Flavor.OPEN for flavor, _ in combinations):
+            yield _as(base, PackageKind.OPEN_META)
+        for flavor, kmods in combinations:
+            if kmods is Kmods.DKMS:
+                yield _as(base, PackageKind.DKMS, flavor=flavor)
+
+
+def _as(base: Unit, kind: PackageKind, *, flavor: Flavor | None = None, kmods: Kmods | None = None) -> Unit:
+    return Unit(
+        kind=kind,
+        driver=base.driver,
+        newest=base.newest,
+        distribution=base.distribution,
+        arch=base.arch,
+        flavor=flavor,
+        kmods=kmods,
+    )
+
+
+def gate_combinations(
+    matrix: Matrix, distribution: Distribution, arch: str, driver: Driver, cells: Sequence[Cell]
+) -> tuple[tuple[Flavor, Kmods], ...]:
+    """Which (flavor, kmods) of a driver the streams of a distribution use; precompiled only where a cell exists."""
+    found: set[tuple[Flavor, Kmods]] = set()
+    with_cells = {c.flavor for c in cells if c.driver == driver and c.distribution == distribution and c.arch == arch}
+    for stream in streams_of(matrix, distribution):
+        if not any(candidate == driver for candidate, _ in candidates(stream, matrix)):
+            continue
+        if stream.kmods is Kmods.DKMS or stream.flavor in with_cells:
+            found.add((stream.flavor, stream.kmods))
+    return tuple(sorted(found, key=lambda pair: (pair[1].value, pair[0].value), reverse=True))
+
+
+def gate_unit(base: Unit, flavor: Flavor, kmods: Kmods) -> Unit:
+    """The gate of a driver × flavor × way of delivery."""
+    return _as(base, PackageKind.GATE, flavor=flavor, kmods=kmods)

@@ -41,7 +41,8 @@ class UnitOutcome:
     unit: Unit
     result: BuildResult | None  # None: not built
     verdict: Verdict | None
-    reason: str  # why it is not there, or "built"/"reused"
+    reason: str  # why it is not there, or "built", "reused", "kept: …"
+    code: str | None = None  # stable code of the failure that kept it from being built
 
     @property
     def ok(self) -> bool:

@@ -43,6 +43,7 @@ class DriverSources:
     kernel_trees: tuple[tuple[Flavor, SourceFile], ...]  # top folder: nvidia-kmod-<version>-<flavor>/
     userspace: SourceFile  # top folder: nvidia-driver-<version>/
     manifest: tuple[ManifestEntry, ...]  # in file order; kernel trees left out
+    source_date_epoch: int = 0  # seconds: newest modification time inside the archive, so that no clock is needed
 
     def kernel_tree(self, flavor: Flavor) -> SourceFile:
         """The tarball of one flavor; raises KeyError where the archive has none."""
@@ -79,3 +80,13 @@ class BuildRequest:
     source_date_epoch: int  # seconds
     timeout: float  # seconds
     jobs: int  # make -j inside the build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelDevel:
+    """What a kernel's own devel package says: the ground truth for building and qualifying."""
+
+    release: str
+    sha256: str  # of the devel RPM
+    symvers: Path  # Module.symvers, absolute
+    compiler_text: str | None  # CONFIG_CC_VERSION_TEXT of its .config

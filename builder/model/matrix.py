@@ -5,7 +5,7 @@ All values are data read from matrix.yaml and streams/*.yaml by ``config``; noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from builder.model.nevra import Evr
@@ -104,6 +104,7 @@ class Chroot:
     packages: tuple[str, ...]  # what the base holds before build requirements
     repositories: tuple[RepositoryRef, ...]
     macros: tuple[tuple[str, str], ...] = ()  # rpm macros of the distribution, sorted by name
+    template_text: str = field(default="", repr=False)  # what the template's file says; empty: the packaged one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,63 @@
+"""Which cell ids the files ask for, computed from raw trees: ``plan`` does it on the checked model.
+
+Only for the question whether an exclude rule matches anything while other parts may still be wrong. A stream that
+cannot be read does not narrow the cells, so that it never makes a second, false mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cmp_to_key
+
+from builder.config.fileset import FileSet
+from builder.config.nodes import Node
+from builder.model.matrix import Flavor, Kmods
+from builder.model.nevra import compare_evr
+
+NEWEST = "newest-complete"
+
+
+def cell_ids(files: FileSet) -> list[str]:
+    """Every id, the excluded ones included, in file order."""
+    ids: list[str] = []
+    for kernel in files.kernels():
+        release, distribution = kernel.get("release").text, kernel.get("distribution").text
+        if release and distribution:
+            arch = kernel.get("arch").text
+            ids += [f"{label}@{release}" for label in _labels(files, distribution, arch)]
+    return ids
+
+
+def _labels(files: FileSet, distribution: str, arch: str | None) -> list[str]:
+    labels = []
+    for branch, node in files.branches().items():
+        drivers = node.get("drivers").elements
+        versions = [d.get("version").text for d in drivers]
+        newest = max((v for v in versions if v), key=cmp_to_key(compare_evr), default=None)
+        for driver, version in zip(drivers, versions, strict=True):
+            if version is None or not _has_run(driver.get("sources").elements, arch):
+                continue
+            for flavor in Flavor:
+                if flavor.value in driver.get("flavors").texts() and _offered(files, distribution, branch, flavor):
+                    label = f"r{branch}{flavor.suffix}"
+                    labels.append(label if version == newest else f"{label}:{version}")
+    return labels
+
+
+def _has_run(sources: tuple[Node, ...], arch: str | None) -> bool:
+    return any(s.get("kind").text == "run" and s.get("arch").text == arch for s in sources)
+
+
+def _offered(files: FileSet, distribution: str, branch: str, flavor: Flavor) -> bool:
+    if not files.readable:
+        return True
+    return any(_may(stream.node, distribution, branch, flavor, files.branches()) for stream in files.streams)
+
+
+def _may(stream: Node, distribution: str, branch: str, flavor: Flavor, branches: Mapping[str, Node]) -> bool:
+    name, wanted, kmods = (stream.get(key).text for key in ("branch", "flavor", "kmods"))
+    if wanted not in set(Flavor) or kmods not in set(Kmods) or (name != NEWEST and name not in branches):
+        return True  # broken: it says nothing
+    places = stream.get("distributions")
+    offered = places.kind == "missing" or not places.elements or distribution in places.texts()
+    return offered and kmods == Kmods.PRECOMPILED and wanted == flavor and name in (NEWEST, branch)

@@ -1,0 +1,180 @@
+"""What the values of matrix.yaml say about each other, checked on the raw trees so that one broken value hides nothing.
+
+A check looks only at values whose shape is right; the others are mistakes already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from string import Formatter
+
+from builder.config.cell_ids import cell_ids
+from builder.config.faults import allowed, suggest
+from builder.config.fileset import FileSet
+from builder.config.nodes import Node
+from builder.config.schema import PATTERNS
+from builder.errors import Mistake
+
+_NAME, _BRANCH, _VERSION = list(PATTERNS)[:3]
+_PLACEHOLDERS = ("version", "arch", "branch")
+_SCHEMES = ("https://", "http://", "file://")
+
+
+def check_matrix(files: FileSet) -> Iterator[Mistake]:
+    """Every mistake between the values of matrix.yaml (and of the streams where cells depend on them)."""
+    for line, message in _all(files):
+        yield Mistake(file=files.matrix_file, line=line, message=message)
+
+
+def _all(files: FileSet) -> Iterator[tuple[int, str]]:
+    for name, distribution in files.distributions().items():
+        yield from _distribution(name, distribution, files)
+    yield from _kernels(files)
+    for name, branch in files.branches().items():
+        yield from _branch(name, branch)
+    yield from _drivers(files)
+    yield from _excludes(files)
+
+
+def _distribution(name: str, node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
+    where = f"distributions.{name}"
+    if not re.fullmatch(_NAME, name):
+        yield node.line, f"{where}: {name!r} is not {PATTERNS[_NAME]}"
+    yield from find_twice(node.get("arches").elements, f"{where}.arches")
+    buildroot = node.get("buildroot")
+    template = buildroot.get("template")
+    if template.text and template.text.endswith(".cfg.j2") and template.text not in files.templates:
+        near = suggest(template.text, files.templates)
+        message = f"no file {template.text!r} in {_shown(files)}{near} {allowed(files.templates)}"
+        yield template.line, f"{where}.buildroot.template: {message}"
+    repositories = buildroot.get("repositories").elements
+    yield from find_twice([r.get("id") for r in repositories], f"{where}.buildroot.repositories")
+    for index, repository in enumerate(repositories):
+        at = f"{where}.buildroot.repositories[{index}]"
+        if repository.get("gpgcheck").value in (None, True) and repository.get("gpgkey").text is None:
+            yield (
+                repository.line,
+                f"{at}: gpgcheck is on and no gpgkey is given: name the key, or write gpgcheck: false",
+            )
+        for key in ("baseurl", "gpgkey"):
+            yield from _url(repository.get(key), f"{at}.{key}")
+
+
+def _shown(files: FileSet) -> str:
+    try:
+        return f"{files.templates_folder.relative_to(files.folder)}/"
+    except ValueError:
+        return f"{files.templates_folder}/"
+
+
+def _kernels(files: FileSet) -> Iterator[tuple[int, str]]:
+    distributions = files.distributions()
+    packages: dict[tuple[str | None, ...], Node] = {}
+    yield from find_twice([kernel.get("release") for kernel in files.kernels()], "kernels", "cell ids must be unique")
+    for index, kernel in enumerate(files.kernels()):
+        where = f"kernels[{index}]"
+        distribution, arch = kernel.get("distribution"), kernel.get("arch")
+        if distribution.text and distribution.text not in distributions:
+            near = suggest(distribution.text, distributions)
+            yield (
+                distribution.line,
+                f"{where}.distribution: no distribution {distribution.text!r}{near} {allowed(distributions)}",
+            )
+        elif distribution.text and arch.text:
+            arches = distributions[distribution.text].get("arches").texts()
+            if arches and arch.text not in arches:
+                yield arch.line, f"{where}.arch: {distribution.text} has no arch {arch.text!r} {allowed(arches)}"
+        core = kernel.get("core")
+        package = (distribution.text, arch.text, core.get("name").text, core.get("evr").text)
+        if None not in package and package in packages:
+            first = packages[package]
+            owner = f"the package of {first.get('release').raw} already (line {first.line})"
+            yield core.line, f"{where}.core: {package[2]} = {package[3]} is {owner}"
+        packages.setdefault(package, kernel)
+
+
+def _branch(name: str, node: Node) -> Iterator[tuple[int, str]]:
+    where = f"branches.{name}"
+    if not re.fullmatch(_BRANCH, name):
+        yield node.line, f"{where}: {name!r} is not {PATTERNS[_BRANCH]}"
+    drivers = node.get("drivers")
+    if drivers.kind == "list" and not drivers.elements:
+        yield drivers.line, f"{where}.drivers: branch {name} has no driver: give one, or take the branch out"
+
+
+def _drivers(files: FileSet) -> Iterator[tuple[int, str]]:
+    yield from find_twice([driver.get("version") for _, driver in files.drivers()], "branches", "one entry a version")
+    arches = {arch for node in files.distributions().values() for arch in node.get("arches").texts()}
+    for branch, driver in files.drivers():
+        version = driver.get("version")
+        where = f"branches.{branch}: driver {version.raw or '?'}"
+        if version.text and re.fullmatch(_VERSION, version.text) and version.text.split(".")[0] != branch:
+            yield version.line, f"{where}: does not belong to branch {branch} (its versions are {branch}.…)"
+        yield from find_twice(driver.get("flavors").elements, f"{where}: flavors")
+        yield from find_twice(driver.get("modules").elements, f"{where}: modules")
+        yield from _sources(driver.get("sources"), where, arches)
+
+
+def _sources(sources: Node, where: str, arches: set[str]) -> Iterator[tuple[int, str]]:
+    if sources.kind != "list":
+        return
+    if not any(source.get("kind").text == "run" for source in sources.elements):
+        yield sources.line, f"{where}: no source of kind run: nothing can be built"
+    seen: dict[tuple[str | None, str | None], int] = {}
+    for source in sources.elements:
+        kind, arch, url = source.get("kind"), source.get("arch"), source.get("url")
+        if kind.text == "run" and arch.text == "noarch":
+            yield arch.line, f"{where}: a run source is for one arch, not noarch {allowed(sorted(arches))}"
+        elif arch.text and arch.text != "noarch" and arches and arch.text not in arches:
+            yield arch.line, f"{where}: no distribution has arch {arch.text!r} {allowed(sorted(arches))}"
+        if (kind.text, arch.text) in seen:
+            first = seen[kind.text, arch.text]
+            yield source.line, f"{where}: a second {kind.text} source for {arch.text}; first on line {first}"
+        seen.setdefault((kind.text, arch.text), source.line)
+        yield from _template(url, f"{where}: url")
+        yield from _url(url, f"{where}: url")
+
+
+def _template(url: Node, where: str) -> Iterator[tuple[int, str]]:
+    """Unknown placeholders; ``str.format`` would also take attributes, indexes and formats, which nobody needs."""
+    if not url.text:
+        return
+    known = [f"{{{name}}}" for name in _PLACEHOLDERS]
+    try:
+        for _, name, spec, conversion in Formatter().parse(url.text):
+            if name is not None and (name not in _PLACEHOLDERS or spec or conversion):
+                near = suggest(name, _PLACEHOLDERS)
+                yield url.line, f"{where}: unknown placeholder {{{name}}}{near} {allowed(known)}"
+    except ValueError as exc:
+        yield url.line, f"{where}: {url.text!r} is no template: {exc} {allowed(known)}"
+
+
+def _url(url: Node, where: str) -> Iterator[tuple[int, str]]:
+    if url.text and "://" in url.text and not url.text.startswith(_SCHEMES):
+        yield url.line, f"{where}: unknown scheme in {url.text!r} {allowed(_SCHEMES)}, or a path"
+
+
+def _excludes(files: FileSet) -> Iterator[tuple[int, str]]:
+    known = cell_ids(files)
+    for index, rule in enumerate(files.matrix.get("exclude").elements):
+        cells = rule.get("cells")
+        if cells.text and not any(fnmatchcase(cell, cells.text) for cell in known):
+            near = suggest(cells.text, known)
+            yield (
+                cells.line,
+                f"exclude[{index}].cells: {cells.text!r} matches no cell{near} (repobuild cells lists them)",
+            )
+
+
+def find_twice(nodes: Iterable[Node], where: str, why: str = "") -> Iterator[tuple[int, str]]:
+    """Line and message of every text that stands in a list more than once."""
+    seen: dict[str, int] = {}
+    for node in nodes:
+        if node.text is None:
+            continue
+        if node.text in seen:
+            tail = f" ({why})" if why else ""
+            yield node.line, f"{where}: {node.text!r} stands here a second time; first on line {seen[node.text]}{tail}"
+        seen.setdefault(node.text, node.line)

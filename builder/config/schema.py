@@ -1,0 +1,234 @@
+"""The shape of matrix.yaml, streams/*.yaml and matrix.lock.yaml: one schema for the checks and for docs/schema/.
+
+Only what one value says about itself is checked here; what two values say about each other is in ``checks``. Values are
+strict: nothing is converted, unknown keys are mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from builder.model.matrix import Delivery, Flavor, Kmods
+
+STANDARD_MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
+
+# What a pattern allows, in words: mistakes are read by people who do not read regular expressions.
+PATTERNS = {
+    r"^[a-z][a-z0-9_.-]*$": "lower-case letters, digits, '.', '_' and '-', a letter first",
+    r"^[0-9]+$": 'digits only, as in "535"',
+    r"^[0-9]+(\.[0-9]+)+$": 'numbers joined by dots, as in "535.288.01"',
+    r"^[0-9]{4}(-(0[1-9]|1[0-2]))?$": '"YYYY-MM" or "YYYY"',
+    r"^[0-9]+\.[0-9]+$": 'two numbers joined by a dot, as in "12.2"',
+    r"^([0-9]+:)?[^-:\s]+-[^-:\s]+$": "[epoch:]version-release, as in 5.14.0-503.11.1.el9_5",
+    r"^[A-Za-z0-9][A-Za-z0-9._+~^-]*$": "letters, digits and . _ + ~ ^ -, without spaces",
+    r"^/[^\s]*$": "an absolute path without spaces",
+    r"^(\.[A-Za-z0-9_.]+)$": "a dot and letters, as in .el9",
+    r"^[A-Za-z0-9._-]+\.cfg\.j2$": "the name of a file below mock-configs/ that ends in .cfg.j2",
+    r"^w[0-9]+\.(gzdio|bzdio|xzdio|zstdio)$": "w<level>.gzdio, .bzdio, .xzdio or .zstdio, as in w19.zstdio",
+    r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
+}
+_NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, _PAYLOAD, _SHA256 = PATTERNS
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=_NAME)]
+PackageName = Annotated[str, Field(pattern=_RELEASE)]
+Arch = Literal["x86_64", "aarch64", "ppc64le"]
+AnyFlavor = Annotated[Flavor, Field(strict=False)]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class RepositoryEntry(_File):
+    """A dnf repository that buildroots are made from."""
+
+    id: Name
+    baseurl: Text
+    """URL, or a path that starts at matrix.yaml; dnf expands $releasever and $basearch."""
+    gpgcheck: bool = True
+    gpgkey: Text | None = None
+    """URL or path of the public key; needed where gpgcheck is on."""
+
+
+class BuildrootEntry(_File):
+    """What packages of a distribution are built in."""
+
+    template: Annotated[str, Field(pattern=_TEMPLATE)]
+    """The mock configuration template below mock-configs/."""
+    releasever: Text
+    packages: Annotated[list[PackageName], Field(min_length=1)]
+    """What the base root holds before build requirements."""
+    macros: dict[str, str] = {}
+    """rpm macros of the distribution."""
+    repositories: Annotated[list[RepositoryEntry], Field(min_length=1)]
+
+
+class DistributionEntry(_File):
+    """One target distribution."""
+
+    title: Text
+    platform: Name
+    """The modulemd platform stream."""
+    dist_tag: Annotated[str, Field(pattern=_DIST_TAG)]
+    delivery: Annotated[Delivery, Field(strict=False)]
+    """modular: module streams; branch-packages: the branch in package names; branch-repos: a repository a stream."""
+    arches: Annotated[list[Arch], Field(min_length=1)]
+    kmod_compression: Literal["none", "xz", "zstd"] = "xz"
+    """Compression of .ko files: what this distribution's kernel and kmod load."""
+    payload: Annotated[str, Field(pattern=_PAYLOAD)] = "w3.zstdio"
+    """%_binary_payload: what this distribution's rpm reads."""
+    buildroot: BuildrootEntry
+
+
+class CoreEntry(_File):
+    """The package that owns vmlinuz."""
+
+    name: PackageName
+    evr: Annotated[str, Field(pattern=_EVR)]
+
+
+class DevelEntry(CoreEntry):
+    """The package that owns the build tree, and where that tree lies once it is installed."""
+
+    path: Annotated[str, Field(pattern=_PATH)]
+
+
+class CompilerEntry(_File):
+    """The toolchain that built a kernel."""
+
+    package: PackageName
+    command: PackageName
+    version_text: Text | None = None
+    """CONFIG_CC_VERSION_TEXT, when it was read."""
+
+
+class KernelEntry(_File):
+    """One kernel, as its own RPMs describe it; nothing is derived from its name."""
+
+    distribution: Text
+    release: Annotated[str, Field(pattern=_RELEASE)]
+    """Exactly `uname -r`."""
+    arch: Arch
+    variant: Name
+    """generic, rt, 64k, cloud, uek …"""
+    core: CoreEntry
+    devel: DevelEntry
+    compiler: CompilerEntry
+    read: Text
+    """Where this kernel was read: URL, repository/path, or the RPM."""
+    live: bool = True
+    """false: kept for its history, no longer built."""
+
+
+class SourceEntry(_File):
+    """One downloadable file of a driver; its digest lives in matrix.lock.yaml."""
+
+    kind: Literal["run", "open-source"]
+    arch: Arch | Literal["noarch"]
+    url: Text
+    """Template: {version}, {arch} and {branch} are replaced; a relative path starts at matrix.yaml."""
+
+
+class DriverEntry(_File):
+    """One driver version of a branch."""
+
+    version: Annotated[str, Field(pattern=_VERSION)]
+    flavors: Annotated[list[AnyFlavor], Field(min_length=1)]
+    modules: Annotated[list[Name], Field(min_length=1)] = list(STANDARD_MODULES)
+    """Kernel modules that a cell must yield."""
+    read: Text
+    """Where this version was read."""
+    sources: list[SourceEntry]
+
+
+class BranchEntry(_File):
+    """A driver branch with its lifetime."""
+
+    type: Literal["LTS", "PB", "NFB", "preview"]
+    eol: Annotated[str, Field(pattern=_EOL)] | None = None
+    max_cuda: Annotated[str, Field(pattern=_CUDA)] | None = None
+    gpus: list[Name]
+    """GPU generations, oldest first."""
+    note: Text | None = None
+    drivers: list[DriverEntry]
+
+
+class ExcludeEntry(_File):
+    """A rule that takes cells out of the matrix."""
+
+    cells: Text
+    """Glob over cell ids, as in r535*@*rt*."""
+    reason: Text
+
+
+class MatrixFile(_File):
+    """matrix.yaml: distributions × kernels × driver branches."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    module: Name = "nvidia-driver"
+    """Name of the dnf module."""
+    epoch: Annotated[int, Field(ge=0)]
+    """Of all driver packages."""
+    vendor: Text
+    mock_configs: Text | None = None
+    """Folder of the mock configuration templates, seen from matrix.yaml; mock-configs/ beside it unless given."""
+    distributions: Annotated[dict[str, DistributionEntry], Field(min_length=1)]
+    kernels: list[KernelEntry]
+    branches: Annotated[dict[str, BranchEntry], Field(min_length=1)]
+    exclude: list[ExcludeEntry] = []
+
+
+class ProfileEntry(_File):
+    """An install profile: user-facing packages only."""
+
+    packages: Annotated[list[PackageName], Field(min_length=1)]
+    description: str = ""
+
+
+class StreamFile(_File):
+    """streams/<stream>.yaml: one module stream."""
+
+    stream: Annotated[str, Field(pattern=_NAME)]
+    branch: Text
+    """A branch of matrix.yaml, or newest-complete: the newest driver whose packages and modules are all there."""
+    flavor: AnyFlavor
+    kmods: Annotated[Kmods, Field(strict=False)]
+    default: bool = False
+    """Exactly one stream of a distribution is its default."""
+    summary: Text
+    description: Text
+    profiles: Annotated[dict[str, ProfileEntry], Field(min_length=1)]
+    default_profile: Text = "default"
+    distributions: list[Text] = []
+    """Where the stream is offered; everywhere unless given."""
+
+
+class PinEntry(_File):
+    """One source's really fetched bytes."""
+
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+    size: Annotated[int, Field(ge=1)]
+    """Bytes."""
+    url: Text
+
+
+class LockFile(_File):
+    """matrix.lock.yaml: written by `repobuild pin`, never by hand."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    pins: list[PinEntry]
+
+
+FILES: dict[str, type[BaseModel]] = {"matrix": MatrixFile, "stream": StreamFile, "lock": LockFile}
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema (2020-12) of each file: keys matrix, stream, lock; checked in under docs/schema/."""
+    schemas = {}
+    for name, model in FILES.items():
+        schema = model.model_json_schema(by_alias=True)
+        schemas[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return schemas

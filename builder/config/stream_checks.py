@@ -1,0 +1,132 @@
+"""What streams/*.yaml say about each other and about matrix.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from builder.config.cell_ids import NEWEST
+from builder.config.faults import allowed, suggest
+from builder.config.fileset import FileSet, StreamTree
+from builder.config.nodes import Node
+from builder.errors import Mistake
+from builder.model.matrix import Flavor, Kmods
+
+# What the tool builds today. More user-facing packages come with the features that build them.
+_PACKAGES = ("nvidia-driver", "nvidia-driver-libs", "nvidia-driver-cuda", "nvidia-driver-cuda-libs", "cuda-drivers")
+_OPEN_PACKAGE = "nvidia-open"
+_BRANCH_STREAM = re.compile(r"r(?P<branch>[0-9]+)(?P<open>-open)?(-dkms)?")
+
+
+def check_streams(files: FileSet) -> Iterator[Mistake]:
+    """Every mistake of the streams that needs more than one value to be seen."""
+    for stream in files.streams:
+        for line, message in _stream(stream, files):
+            yield Mistake(file=stream.file, line=line, message=message)
+    yield from _defaults(files)
+
+
+def _stream(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
+    node = stream.node
+    name = node.get("stream")
+    if name.text and name.text != stream.expected:
+        yield name.line, f"stream: {name.text!r} stands in a file named for {stream.expected!r}: both must be the same"
+    yield from _branch_and_flavor(node, files)
+    yield from _name_promises(node)
+    for place in node.get("distributions").elements:
+        known = files.distributions()
+        if place.text and known and place.text not in known:
+            yield (
+                place.line,
+                f"distributions: no distribution {place.text!r}{suggest(place.text, known)} {allowed(known)}",
+            )
+    yield from _profiles(node, files)
+
+
+def _branch_and_flavor(node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
+    branch, flavor, branches = node.get("branch"), node.get("flavor"), files.branches()
+    if not branch.text or not branches:
+        return
+    if branch.text != NEWEST and branch.text not in branches:
+        known = [*branches, NEWEST]
+        yield branch.line, f"branch: no branch {branch.text!r}{suggest(branch.text, known)} {allowed(known)}"
+        return
+    offered = [d.get("flavors") for name, d in files.drivers() if branch.text in (NEWEST, name)]
+    readable = offered and all(f.kind == "list" for f in offered)
+    if flavor.text in set(Flavor) and readable and not any(flavor.text in f.texts() for f in offered):
+        known = sorted({text for f in offered for text in f.texts()})
+        where = "any branch" if branch.text == NEWEST else f"branch {branch.text}"
+        yield flavor.line, f"flavor: no driver of {where} has flavor {flavor.text} {allowed(known)}"
+
+
+def _name_promises(node: Node) -> Iterator[tuple[int, str]]:
+    """A stream's name tells admins what they get; the fields must say the same."""
+    name = node.get("stream").text
+    if not name:
+        return
+    said = {key: node.get(key) for key in ("branch", "flavor", "kmods")}
+    promised = {"kmods": Kmods.DKMS.value if name.endswith("-dkms") else Kmods.PRECOMPILED.value}
+    match = _BRANCH_STREAM.fullmatch(name)
+    if match:
+        promised["branch"] = match["branch"]
+        promised["flavor"] = Flavor.OPEN.value if match["open"] else Flavor.PROPRIETARY.value
+    elif "-open" in name:
+        promised["flavor"] = Flavor.OPEN.value
+    for key, value in sorted(promised.items()):
+        if said[key].text not in (None, value):
+            yield said[key].line, f"{key}: {said[key].raw!r} in a stream named {name!r}: its name says {value!r}"
+
+
+def _profiles(node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
+    profiles = node.get("profiles").entries
+    chosen = node.entries.get("default_profile")
+    wanted = chosen.text if chosen else "default"
+    if profiles and wanted and wanted not in profiles:
+        line = chosen.line if chosen else node.get("profiles").line
+        yield line, f"default_profile: no profile {wanted!r}{suggest(wanted, profiles)} {allowed(profiles)}"
+    known = list(_known_packages(node, files))
+    for name, profile in profiles.items():
+        seen: set[str] = set()
+        for package in profile.get("packages").elements:
+            where = f"profiles.{name}.packages"
+            if package.text and package.text not in known:
+                near = suggest(package.text, known)
+                yield package.line, f"{where}: {package.text!r} is no user-facing package{near} {allowed(known)}"
+            if package.text in seen:
+                yield package.line, f"{where}: {package.text!r} stands here a second time"
+            seen.add(package.raw)
+
+
+def _known_packages(node: Node, files: FileSet) -> Iterator[str]:
+    yield from _PACKAGES
+    branch = node.get("branch").text
+    if branch in files.branches():
+        yield f"cuda-drivers-{branch}"
+    if node.get("flavor").text != Flavor.PROPRIETARY:
+        yield _OPEN_PACKAGE
+
+
+def _defaults(files: FileSet) -> Iterator[Mistake]:
+    """Exactly one default stream on each distribution."""
+    if not files.readable or not files.streams:
+        return
+    reported: set[str] = set()
+    for name, distribution in files.distributions().items():
+        offered = [s for s in files.streams if _on(s.node, name)]
+        defaults = [s for s in offered if s.node.get("default").value is True]
+        if not defaults:
+            names = [s.expected for s in offered]
+            message = f"distributions.{name}: no default stream: write default: true in one of its streams"
+            yield Mistake(file=files.matrix_file, line=distribution.line, message=f"{message} {allowed(names)}")
+        for extra in defaults[1:]:
+            if extra.file in reported:
+                continue
+            reported.add(extra.file)
+            line = extra.node.get("default").line
+            message = f"default: {name} has the default stream {defaults[0].expected!r} already"
+            yield Mistake(file=extra.file, line=line, message=message)
+
+
+def _on(stream: Node, distribution: str) -> bool:
+    places = stream.get("distributions")
+    return places.kind == "missing" or not places.elements or distribution in places.texts()

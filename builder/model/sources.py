@@ -67,6 +67,7 @@ class Buildroot:
     identity: str  # digest over its package list: changes when any package of the base changes
     packages: tuple[str, ...]  # sorted "NEVRA sigmd5-or-sha256" lines
     path: Path | None  # absolute; None for builders that keep no root of their own
+    repositories: str = ""  # digest over the repomd.xml of every repository: the state everything was installed from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

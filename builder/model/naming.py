@@ -1,0 +1,98 @@
+"""Names, versions and capabilities of every package (docs/adr/0006-package-design.md). Pure.
+
+One rule for all: Name says what it is (a kmod: for which kernel), Version is the driver's, flavor stands in Release.
+Every package is of its repository's architecture, none is noarch: the same file name would otherwise stand in two
+repositories with other bytes.
+"""
+
+from __future__ import annotations
+
+from builder.model.cells import Cell, PackageKind, Unit
+from builder.model.matrix import Distribution, Driver, Flavor, Kernel, Kmods, Matrix
+from builder.model.nevra import Evr, Nevra
+
+# The driver SRPM's binary packages; which of them exist depends on what the .run holds.
+DRIVER_PACKAGES = (
+    "nvidia-driver",
+    "nvidia-driver-libs",
+    "nvidia-driver-cuda",
+    "nvidia-driver-cuda-libs",
+    "nvidia-firmware",
+    "nvidia-modprobe",
+)
+
+
+def kmod_name(kernel: Kernel) -> str:
+    """``kmod-nvidia-<uname -r without its arch>``."""
+    return f"kmod-nvidia-{kernel.label}"
+
+
+def kmod_nevra(cell: Cell, matrix: Matrix, *, serial: int = 1) -> Nevra:
+    """The kmod package of a cell."""
+    release = f"{serial}{cell.flavor.release_tag}{cell.distribution.dist_tag}"
+    evr = Evr(epoch=matrix.epoch, version=cell.driver.version, release=release)
+    return Nevra(name=kmod_name(cell.kernel), evr=evr, arch=cell.arch)
+
+
+def kmod_long_name(cell: Cell) -> str:
+    """The name that NVIDIA's own precompiled packages carry; a Provides of ours."""
+    return f"kmod-nvidia{cell.flavor.suffix}-{cell.driver.version}-{cell.kernel.label}"
+
+
+def kmod_folder(kernel: Kernel) -> str:
+    """Where a kmod package installs its modules, and the only place where it installs anything."""
+    return f"/lib/modules/{kernel.release}/extra/nvidia"
+
+
+def gate_nevra(unit: Unit, serial: int, matrix: Matrix) -> Nevra:
+    """The gate of a driver × flavor × way of delivery; raises ValueError for a unit that is no gate."""
+    if unit.kind is not PackageKind.GATE:
+        raise ValueError(f"{unit.id} is not a gate")
+    return package_nevra(unit, matrix, serial=serial)
+
+
+def driver_evr(driver: Driver, distribution: Distribution, matrix: Matrix, *, serial: int = 1) -> Evr:
+    """EVR of the packages around a driver that have no flavor: nvidia-driver and its subpackages, the metas."""
+    return Evr(epoch=matrix.epoch, version=driver.version, release=f"{serial}{distribution.dist_tag}")
+
+
+def driver_ev(driver: Driver, matrix: Matrix) -> str:
+    """``epoch:version``: how the packages of one driver require each other across flavors and serials."""
+    return f"{matrix.epoch}:{driver.version}"
+
+
+def beyond_ours(matrix: Matrix) -> str:
+    """An EVR above all that this matrix can make: ``Obsoletes: name < …`` with it covers every version.
+
+    A plain ``< 9999`` has epoch 0 and covers nothing of epoch 3.
+    """
+    return f"{matrix.epoch + 1}:0"
+
+
+def dkms_capability(flavor: Flavor) -> str:
+    """What tells the two dkms-nvidia packages of one driver version apart."""
+    return f"dkms-nvidia({flavor.value})"
+
+
+def gate_capability(flavor: Flavor) -> str:
+    """What a gate provides beside ``nvidia-kmod``: which flavor it lets in."""
+    return f"nvidia-kmod({flavor.value})"
+
+
+def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
+    """The unit's main binary package: same name as its spec template, but a kmod's carries its kernel."""
+    if unit.cell is not None:
+        return kmod_nevra(unit.cell, matrix, serial=serial)
+    flavor = unit.flavor.release_tag if unit.flavor else ""
+    dkms = ".dkms" if unit.kind is PackageKind.GATE and unit.kmods is Kmods.DKMS else ""
+    release = f"{serial}{flavor}{dkms}{unit.distribution.dist_tag}"
+    evr = Evr(epoch=matrix.epoch, version=unit.driver.version, release=release)
+    return Nevra(name=unit.kind.value, evr=evr, arch=unit.arch)
+
+
+def package_nevras(unit: Unit, matrix: Matrix, *, serial: int = 1) -> tuple[Nevra, ...]:
+    """All binary packages that a unit may yield, its main package first."""
+    main = package_nevra(unit, matrix, serial=serial)
+    if unit.kind is not PackageKind.DRIVER:
+        return (main,)
+    return tuple(Nevra(name=name, evr=main.evr, arch=main.arch) for name in DRIVER_PACKAGES)

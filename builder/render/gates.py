@@ -1,0 +1,109 @@
+"""The gate: which kernels a driver × flavor may meet (rules: docs/adr/0006-package-design.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from builder.errors import RenderError
+from builder.model.cells import Unit
+from builder.model.gate import GateKernel
+from builder.model.matrix import Delivery, Flavor, Kmods, Matrix, PackageRef
+from builder.model.naming import beyond_ours, dkms_capability, driver_ev, gate_capability, gate_nevra, kmod_name
+from builder.model.sources import SpecFile
+from builder.render.templates import fill_spec
+from builder.render.values import require_name, require_nevra, require_payload, require_word
+
+
+def render_gate(unit: Unit, kernels: Sequence[GateKernel], serial: int, matrix: Matrix) -> SpecFile:
+    """The spec of nvidia-kmod-common for one driver × flavor × way of delivery.
+
+    ``kernels`` are all kernels of the unit's distribution × arch, with the kmod each has. Raises RenderError for a
+    distribution without boolean dependencies, and for a precompiled gate without any kmod.
+    """
+    flavor, dkms = unit.flavor, unit.kmods is Kmods.DKMS
+    if flavor is None or unit.kmods is None:
+        raise RenderError(f"{unit.id}: a gate needs a flavor and a way of delivery")
+    if unit.distribution.delivery is not Delivery.MODULAR:
+        raise RenderError(
+            f"{unit.id}: the gate needs rpm's boolean dependencies and module streams;"
+            f" delivery '{unit.distribution.delivery}' is not supported yet"
+        )
+    known = sorted(kernels, key=lambda k: (k.kernel.core.name, k.kernel.core.evr))
+    for kernel in known:
+        _check(kernel)
+    if not dkms and not any(k.kmod for k in known):
+        raise RenderError(f"{unit.id}: no kernel has a module, so there is nothing to let in")
+    nevra = require_nevra(gate_nevra(unit, serial, matrix))
+    ev = driver_ev(unit.driver, matrix)
+    requires, recommends = _firmware(flavor, ev)
+    if dkms:
+        requires = (f"dkms-nvidia = {ev}", f"{dkms_capability(flavor)} = {ev}", *requires)
+        obsoletes = tuple(dict.fromkeys(kmod_name(k.kernel) for k in known))
+        conflicts: tuple[str, ...] = ()
+    else:
+        requires = (*(_selection(k) for k in known if k.kmod), *requires)
+        obsoletes = ("dkms-nvidia",)
+        conflicts = tuple(kernel_conflicts(known))
+    if flavor is Flavor.PROPRIETARY:
+        obsoletes = (*obsoletes, "nvidia-open")
+    text = fill_spec(
+        "nvidia-kmod-common.spec.j2",
+        nevra=nevra,
+        version=unit.driver.version,
+        ev=ev,
+        flavor=flavor.value,
+        kmods=unit.kmods.value,
+        dkms=dkms,
+        vendor=matrix.vendor,
+        payload=require_payload(unit.distribution.payload),
+        capability=gate_capability(flavor),
+        beyond=beyond_ours(matrix),
+        obsoletes=obsoletes,
+        requires=requires,
+        recommends=recommends,
+        conflicts=conflicts,
+        supported=tuple(f"{k.kernel.core}" for k in known if k.kmod),
+    )
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())
+
+
+def kernel_conflicts(known: Sequence[GateKernel]) -> Iterator[str]:
+    """What keeps kernels without a module out: below the first, in every gap, above the last, for each package name.
+
+    ``known`` is sorted by core package name and EVR. A name none of whose kernels has a module is kept out whole.
+    """
+    for name in dict.fromkeys(k.kernel.core.name for k in known):
+        supported = [k.kernel.core for k in known if k.kernel.core.name == name and k.kmod]
+        if not supported:
+            yield name
+            continue
+        yield f"{name} < {supported[0].evr}"
+        for lower, upper in pairwise(supported):
+            yield _between(lower, upper)
+        yield f"{name} > {supported[-1].evr}"
+
+
+def _between(lower: PackageRef, upper: PackageRef) -> str:
+    # "with": one and the same package must lie in the gap; "and" would also meet two kernels around it.
+    return f"({lower.name} > {lower.evr} with {upper.name} < {upper.evr})"
+
+
+def _selection(kernel: GateKernel) -> str:
+    assert kernel.kmod is not None  # noqa: S101  callers filter
+    return f"({kernel.kmod.name} = {kernel.kmod.evr} if {kernel.kernel.core})"
+
+
+def _firmware(flavor: Flavor, ev: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Open modules do not start without GSP firmware; proprietary ones use it on some GPUs."""
+    need = (f"nvidia-firmware = {ev}",)
+    return (need, ()) if flavor is Flavor.OPEN else ((), need)
+
+
+def _check(kernel: GateKernel) -> None:
+    core = kernel.kernel.core
+    require_name(core.name, f"kernel {kernel.kernel.release}: package")
+    require_word(str(core.evr), f"kernel {kernel.kernel.release}: EVR")
+    require_name(kmod_name(kernel.kernel), "package name")
+    if kernel.kmod is not None:
+        require_nevra(kernel.kmod)

@@ -1,0 +1,35 @@
+"""Packages without files, for people: cuda-drivers and nvidia-open."""
+
+from __future__ import annotations
+
+from builder.model.cells import Unit
+from builder.model.matrix import Flavor, Matrix
+from builder.model.naming import driver_ev, gate_capability, package_nevra
+from builder.model.sources import SpecFile
+from builder.render.templates import fill_spec
+from builder.render.values import require_name, require_nevra, require_payload
+
+
+def render_cuda_drivers(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
+    """The spec of cuda-drivers, which also provides ``cuda-drivers-<branch>``."""
+    return _render("cuda-drivers.spec.j2", unit, matrix, serial)
+
+
+def render_open_meta(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
+    """The spec of nvidia-open."""
+    return _render("nvidia-open.spec.j2", unit, matrix, serial)
+
+
+def _render(template: str, unit: Unit, matrix: Matrix, serial: int) -> SpecFile:
+    nevra = require_nevra(package_nevra(unit, matrix, serial=serial))
+    text = fill_spec(
+        template,
+        nevra=nevra,
+        version=unit.driver.version,
+        ev=driver_ev(unit.driver, matrix),
+        branch=require_name(unit.driver.branch, "branch"),
+        capability=gate_capability(Flavor.OPEN),
+        vendor=matrix.vendor,
+        payload=require_payload(unit.distribution.payload),
+    )
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())

@@ -1,0 +1,62 @@
+"""The templates of specs/ and mock-configs/: part of the program, filled with nothing but the values handed in."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from builder.errors import RenderError
+from builder.render.values import rpm_text
+
+# A wheel carries the templates below builder/data/, a checkout at its top (pyproject.toml, force-include).
+_HERE = Path(__file__).resolve()
+_ROOTS = (_HERE.parents[1] / "data", _HERE.parents[2])
+
+
+def template_folder(kind: str) -> Path:
+    """The folder of ``specs`` or ``mock-configs`` that belongs to this program."""
+    for root in _ROOTS:
+        if (root / kind).is_dir():
+            return root / kind
+    raise RenderError(f"the program's own {kind}/ folder is missing", hint="install repobuild again")
+
+
+@cache
+def _environment(kind: str) -> jinja2.Environment:
+    return jinja2.Environment(  # noqa: S701  specs and python are no HTML; finalize escapes for rpm
+        loader=jinja2.FileSystemLoader(template_folder(kind)),
+        undefined=jinja2.StrictUndefined,
+        finalize=rpm_text if kind == "specs" else None,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+
+
+def fill_spec(template: str, **values: object) -> str:
+    """Render a template of specs/; raises RenderError when a value is missing or cannot stand in a spec."""
+    return _fill(lambda: _environment("specs").get_template(template), template, values)
+
+
+def fill_mock_config(template: str, text: str | None, **values: object) -> str:
+    """Render a template of mock-configs/, or ``text``, which may include the shipped ones."""
+    environment = _environment("mock-configs").overlay()
+    environment.filters["py"] = repr
+    return _fill(
+        lambda: environment.from_string(text) if text is not None else environment.get_template(template),
+        template,
+        values,
+    )
+
+
+def _fill(find: object, template: str, values: dict[str, object]) -> str:
+    assert callable(find)  # noqa: S101
+    try:
+        return str(find().render(values))
+    except jinja2.TemplateNotFound as exc:
+        raise RenderError(f"{template}: there is no template {exc.name}") from exc
+    except jinja2.TemplateError as exc:
+        raise RenderError(f"{template}: {exc}", hint="a template uses a value that its renderer does not give") from exc

@@ -28,7 +28,7 @@ class PublicationContent:
     arch: str
     streams: tuple[StreamContent, ...]  # sorted by stream name
     sources: tuple[Artifact, ...]  # signed SRPMs (open parts only), may be empty
-    support_matrix: bytes  # JSON page, deterministic
+    files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside repodata/: support-matrix.json, support-matrix.html
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,81 @@
+"""What the support matrix is made of: plain facts of one distribution × arch, no other values behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SupportOutcome(StrEnum):
+    """Where a cell stands in a publication."""
+
+    PUBLISHED = "published"
+    HELD = "held"  # built and qualified, but no stream carries its driver
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    EXCLUDED = "excluded"  # by a rule of the matrix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportRow:
+    """One cell."""
+
+    cell: str  # its id
+    kernel: str  # uname -r
+    variant: str
+    branch: str
+    driver_version: str
+    flavor: str
+    outcome: SupportOutcome
+    reason: str  # why it is where it is; may be empty for published cells
+    level: str | None = None  # of qualification, "static"; None: not qualified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportKernel:
+    """One kernel of the distribution."""
+
+    release: str  # uname -r
+    variant: str
+    package: str  # name = EVR of the package that owns it
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportStream:
+    """One stream as published or held back."""
+
+    name: str
+    default: bool
+    branch: str | None  # None: follows the newest complete driver
+    flavor: str
+    kmods: str  # precompiled | dkms
+    summary: str
+    driver_versions: tuple[str, ...]  # oldest first; empty: the whole stream is held back
+    held: tuple[tuple[str, str], ...] = ()  # (driver version, reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportBranch:
+    """A driver branch with its lifetime."""
+
+    name: str
+    type: str  # LTS, PB, NFB …
+    eol: str | None
+    max_cuda: str | None
+    gpus: tuple[str, ...]  # oldest first
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportFacts:
+    """Everything that one support matrix says."""
+
+    module: str
+    distribution: str
+    title: str
+    arch: str
+    branches: tuple[SupportBranch, ...]  # oldest first
+    kernels: tuple[SupportKernel, ...]
+    streams: tuple[SupportStream, ...]
+    rows: tuple[SupportRow, ...]

@@ -144,9 +144,11 @@ def _template(url: Node, where: str) -> Iterator[tuple[int, str]]:
     known = [f"{{{name}}}" for name in _PLACEHOLDERS]
     try:
         for _, name, spec, conversion in Formatter().parse(url.text):
-            if name is not None and (name not in _PLACEHOLDERS or spec or conversion):
-                near = suggest(name, _PLACEHOLDERS)
-                yield url.line, f"{where}: unknown placeholder {{{name}}}{near} {allowed(known)}"
+            if name is None or (name in _PLACEHOLDERS and not spec and not conversion):
+                continue
+            typed = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            near = "" if name in _PLACEHOLDERS else suggest(f"{{{name}}}", known)
+            yield url.line, f"{where}: unknown placeholder {{{typed}}}{near} {allowed(known)}"
     except ValueError as exc:
         yield url.line, f"{where}: {url.text!r} is no template: {exc} {allowed(known)}"
 

@@ -28,8 +28,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """``, did you mean 'x'?`` where a known word is near, ``""`` where none is."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one, None where none is near."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
 def allowed(known: Iterable[str]) -> str:
@@ -43,9 +48,24 @@ def validate(model: type[Model], node: Node, file: str, mistakes: list[Mistake])
     try:
         return model.model_validate(node.plain(), by_alias=True)
     except ValidationError as exc:
-        found = [_mistake(error, model, node, file) for error in exc.errors(include_url=False)]
-        mistakes.extend(dict.fromkeys(found))  # a union tells of each of its members
-        return None
+        errors = exc.errors(include_url=False)
+    meant: set[tuple[str | int, ...]] = set()  # required keys that a misspelt one stands for: one mistake, not two
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            *above, word = _real(error["loc"])
+            near = nearest(str(word), _free_keys(model, above, node))
+            meant |= {(*above, near)} if near else set()
+    found = [
+        _mistake(error, model, node, file)
+        for error in errors
+        if not (error["type"] == "missing" and _real(error["loc"]) in meant)
+    ]
+    mistakes.extend(dict.fromkeys(found))  # a union tells of each of its members
+    return None
+
+
+def _free_keys(model: type[BaseModel], location: Location, top: Node) -> list[str]:
+    return [key for key in _keys(model, location) if key not in top.at(location).entries]
 
 
 def path_text(location: Location) -> str:
@@ -66,7 +86,7 @@ def _mistake(error: ErrorDetails, model: type[BaseModel], top: Node, file: str) 
     where = path_text(location)
     if error["type"] == "extra_forbidden":
         known = _keys(model, location[:-1])
-        near = suggest(str(location[-1]), [key for key in known if key not in top.at(location[:-1]).entries])
+        near = suggest(str(location[-1]), _free_keys(model, location[:-1], top))
         return Mistake(file=file, line=node.line, message=f"{where}: unknown key{near} {allowed(known)}")
     return Mistake(file=file, line=node.line, message=f"{where}: {_message(error, node)}")
 

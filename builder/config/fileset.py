@@ -10,7 +10,9 @@ from builder.config.nodes import EMPTY, Node, read_yaml
 from builder.errors import Mistake
 
 DEFAULT_MOCK_CONFIGS = "mock-configs"
-PACKAGED_MOCK_CONFIGS = Path(__file__).parent.parent / "data" / "mock-configs"
+# A wheel carries the program's own templates below builder/data/, a checkout at its top (pyproject.toml, force-include).
+_PACKAGE = Path(__file__).resolve().parents[1]
+_OWN_MOCK_CONFIGS = (_PACKAGE / "data" / DEFAULT_MOCK_CONFIGS, _PACKAGE.parent / DEFAULT_MOCK_CONFIGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def read_files(matrix: Path, streams: Path, mistakes: list[Mistake]) -> FileSet:
         matrix=node or EMPTY,
         streams=tuple(trees),
         readable=readable,
-        templates={path.name: path for path in sorted(templates_folder.glob("*.cfg.j2"))},
+        templates={path.name: path for path in sorted(templates_folder.glob("[!_]*.cfg.j2"))},
         templates_folder=templates_folder,
     )
 
@@ -96,4 +98,4 @@ def _templates_folder(folder: Path, matrix: Node) -> Path:
     if named:
         return folder / named
     beside = folder / DEFAULT_MOCK_CONFIGS
-    return beside if beside.is_dir() else PACKAGED_MOCK_CONFIGS
+    return next((place for place in (beside, *_OWN_MOCK_CONFIGS) if place.is_dir()), beside)

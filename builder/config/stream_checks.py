@@ -31,8 +31,8 @@ def _stream(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
     name = node.get("stream")
     if name.text and name.text != stream.expected:
         yield name.line, f"stream: {name.text!r} stands in a file named for {stream.expected!r}: both must be the same"
-    yield from _branch_and_flavor(node, files)
-    yield from _name_promises(node)
+    yield from _branch_and_flavor(stream, files)
+    yield from _name_promises(stream, files)
     for place in node.get("distributions").elements:
         known = files.distributions()
         if place.text and known and place.text not in known:
@@ -40,16 +40,19 @@ def _stream(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
                 place.line,
                 f"distributions: no distribution {place.text!r}{suggest(place.text, known)} {allowed(known)}",
             )
-    yield from _profiles(node, files)
+    yield from _profiles(node)
 
 
-def _branch_and_flavor(node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
-    branch, flavor, branches = node.get("branch"), node.get("flavor"), files.branches()
+def _branch_and_flavor(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
+    branch, flavor, branches = stream.node.get("branch"), stream.node.get("flavor"), files.branches()
     if not branch.text or not branches:
         return
     if branch.text != NEWEST and branch.text not in branches:
         known = [*branches, NEWEST]
-        yield branch.line, f"branch: no branch {branch.text!r}{suggest(branch.text, known)} {allowed(known)}"
+        match = _BRANCH_STREAM.fullmatch(stream.expected)
+        promised = match["branch"] if match else None
+        near = f", did you mean {promised!r}?" if promised in branches else suggest(branch.text, known)
+        yield branch.line, f"branch: no branch {branch.text!r}{near} {allowed(known)}"
         return
     offered = [d.get("flavors") for name, d in files.drivers() if branch.text in (NEWEST, name)]
     readable = offered and all(f.kind == "list" for f in offered)
@@ -59,32 +62,31 @@ def _branch_and_flavor(node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
         yield flavor.line, f"flavor: no driver of {where} has flavor {flavor.text} {allowed(known)}"
 
 
-def _name_promises(node: Node) -> Iterator[tuple[int, str]]:
+def _name_promises(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
     """A stream's name tells admins what they get; the fields must say the same."""
-    name = node.get("stream").text
-    if not name:
-        return
-    said = {key: node.get(key) for key in ("branch", "flavor", "kmods")}
-    promised = {"kmods": Kmods.DKMS.value if name.endswith("-dkms") else Kmods.PRECOMPILED.value}
+    name = stream.expected
     match = _BRANCH_STREAM.fullmatch(name)
+    promised = {"kmods": Kmods.DKMS.value if name.endswith("-dkms") else Kmods.PRECOMPILED.value}
     if match:
         promised["branch"] = match["branch"]
         promised["flavor"] = Flavor.OPEN.value if match["open"] else Flavor.PROPRIETARY.value
     elif "-open" in name:
         promised["flavor"] = Flavor.OPEN.value
+    valid: dict[str, set[str]] = {"branch": {NEWEST, *files.branches()}, "flavor": {*Flavor}, "kmods": {*Kmods}}
     for key, value in sorted(promised.items()):
-        if said[key].text not in (None, value):
-            yield said[key].line, f"{key}: {said[key].raw!r} in a stream named {name!r}: its name says {value!r}"
+        said = stream.node.get(key)
+        if said.text and said.text in valid[key] and said.text != value:
+            yield said.line, f"{key}: {said.raw!r} in a stream named {name!r}: its name says {value!r}"
 
 
-def _profiles(node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
+def _profiles(node: Node) -> Iterator[tuple[int, str]]:
     profiles = node.get("profiles").entries
     chosen = node.entries.get("default_profile")
     wanted = chosen.text if chosen else "default"
     if profiles and wanted and wanted not in profiles:
         line = chosen.line if chosen else node.get("profiles").line
         yield line, f"default_profile: no profile {wanted!r}{suggest(wanted, profiles)} {allowed(profiles)}"
-    known = list(_known_packages(node, files))
+    known = list(_known_packages(node))
     for name, profile in profiles.items():
         seen: set[str] = set()
         for package in profile.get("packages").elements:
@@ -97,10 +99,10 @@ def _profiles(node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
             seen.add(package.raw)
 
 
-def _known_packages(node: Node, files: FileSet) -> Iterator[str]:
+def _known_packages(node: Node) -> Iterator[str]:
     yield from _PACKAGES
-    branch = node.get("branch").text
-    if branch in files.branches():
+    branch = node.get("branch").raw  # as typed: that it is unquoted or unknown is told once, at its own line
+    if branch not in ("", NEWEST):
         yield f"cuda-drivers-{branch}"
     if node.get("flavor").text != Flavor.PROPRIETARY:
         yield _OPEN_PACKAGE

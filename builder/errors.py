@@ -69,6 +69,13 @@ class SelectionError(RepobuildError):
     code = "selection"
 
 
+class StalePlanError(RepobuildError):
+    """A saved plan no longer fits: something that determines its keys has changed since."""
+
+    exit_code = 8
+    code = "stale-plan"
+
+
 class ToolError(RepobuildError):
     """An external program failed, with its exit code and last lines."""
 

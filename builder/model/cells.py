@@ -76,6 +76,13 @@ class Unit:
         tail = (self.flavor.suffix if self.flavor else "") + ("-dkms" if self.kmods is Kmods.DKMS else "")
         return f"{self.kind.value}{tail}:{self.driver.version}@{self.distribution.name}.{self.arch}"
 
+    @property
+    def scope(self) -> str:
+        """Stable name for the ledger: unlike the id it does not change when a newer driver joins the branch."""
+        parts = (self.distribution.name, self.arch, self.kind, self.driver.version, self.flavor, self.kmods)
+        kernel = self.cell.kernel.release if self.cell else None
+        return "/".join(str(part) for part in (*parts, kernel) if part is not None)
+
 
 class Decision(StrEnum):
     """What ``plan`` decided for a unit."""

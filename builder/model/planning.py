@@ -49,6 +49,11 @@ class UnitOutcome:
         """Built and qualified."""
         return self.result is not None and self.verdict is not None and self.verdict.ok
 
+    @property
+    def ok_so_far(self) -> bool:
+        """Built, and not failed in qualification (which may not have been asked for)."""
+        return self.result is not None and (self.verdict is None or self.verdict.ok)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPlan:

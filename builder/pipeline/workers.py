@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError
 from builder.tools.run import cancel_all
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
 def run_all(
-    tasks: Mapping[str, Callable[[], T]], *, workers: int, fail_fast: bool = False
-) -> dict[str, T | RepobuildError]:
+    tasks: Mapping[K, Callable[[], T]], *, workers: int, fail_fast: bool = False
+) -> dict[K, T | RepobuildError]:
     """Run tasks in the order given, at most ``workers`` at a time.
 
     Returns each task's value, or the RepobuildError it raised; tasks that a stop kept from starting are missing.
     Raises DiskFullError or InterruptedRunError after the running tasks have ended; any other exception is a bug and
     is passed on the same way. KeyboardInterrupt kills the running tools first.
     """
-    outcomes: dict[str, T | RepobuildError] = {}
+    outcomes: dict[K, T | RepobuildError] = {}
     fatal: BaseException | None = None
     queue = list(tasks.items())
-    running: dict[Future[T], str] = {}
+    running: dict[Future[T], K] = {}
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
             while (queue and fatal is None) or running:

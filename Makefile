@@ -1,0 +1,30 @@
+# Names only: each target is one command. `make demo` and `make test` install what is missing first.
+SHELL := /bin/bash
+PY := .venv/bin/python
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+
+.PHONY: setup demo test lint bench golden schema clean
+
+setup:
+	@.ci/setup
+
+demo: setup
+	@$(SUDO) $(PY) -m tests.lab.demo
+
+test: setup
+	@$(SUDO) $(PY) -m pytest
+
+lint: setup
+	@.ci/lint
+
+bench: setup
+	@$(SUDO) $(PY) -m benchmarks
+
+golden: setup
+	@REPOBUILD_GOLDEN=update $(PY) -m pytest -q tests/golden
+
+schema: setup
+	@$(PY) -m tests.unit.write_schemas
+
+clean:
+	$(SUDO) rm -rf .demo .venv

@@ -1,0 +1,23 @@
+"""The command line: parse, call, print, exit code; no logic."""
+
+from __future__ import annotations
+
+import click
+
+from builder import __version__
+from builder.cli import config_verbs, key_verbs, look_verbs, run_verbs
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="repobuild")
+def main() -> None:
+    """Build GPU drivers as precompiled kernel modules and publish them as one signed dnf module repository.
+
+    \b
+    Example:
+      repobuild lint && repobuild pin && repobuild matrix
+    """
+
+
+for _verb in (*config_verbs.VERBS, *look_verbs.VERBS, *run_verbs.VERBS, key_verbs.key):
+    main.add_command(_verb)

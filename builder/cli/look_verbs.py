@@ -1,0 +1,124 @@
+"""plan, status, why, report, verify: verbs that look and change nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from builder.cli.completion import complete_cells
+from builder.cli.options import look_options, make_settings
+from builder.cli.output import command, data, people, print_json
+from builder.pipeline.documents import plan_document
+from builder.pipeline.events import ignore
+from builder.pipeline.look import explain, status_of, support_of
+from builder.pipeline.matrix import plan as make_plan
+from builder.pipeline.verify import verify as run_verify
+from builder.report import print_actions, print_support_matrix
+
+
+@click.command()
+@look_options
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the plan here.")
+@command
+def plan(as_json: bool, output: Path | None, **options: Any) -> None:
+    """Say for every cell and package: build, reuse, skip or blocked, and why. Changes nothing.
+
+    \b
+    Example:
+      repobuild plan -o plan.json && repobuild build --plan plan.json
+    """
+    configuration, actions = make_plan(make_settings(options), ignore)
+    document = plan_document(configuration, actions)
+    if output is not None:
+        output.write_text(json.dumps(document, indent=2) + "\n")
+    if as_json:
+        print_json(document)
+    else:
+        print_actions(data(), actions)
+
+
+@click.command()
+@look_options
+@command
+def status(as_json: bool, **options: Any) -> None:
+    """What the work folder holds: results, failures, current publications.
+
+    \b
+    Example:
+      repobuild status --work /srv/repobuild
+    """
+    found = status_of(make_settings(options))
+    if as_json:
+        print_json(found.document())
+        return
+    for line in found.lines():
+        data().print(line, markup=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("cell", shell_complete=complete_cells)
+@look_options
+@command
+def why(cell: str, as_json: bool, **options: Any) -> None:
+    """Everything known of one cell: decision, key and its parts, last failure, checks, logs.
+
+    \b
+    Example:
+      repobuild why r535-open@5.14.0-503.11.1.el9_5.x86_64
+    """
+    document = explain(make_settings(options), cell)
+    if as_json:
+        print_json(document)
+        return
+    for name, value in document.items():
+        for number, line in enumerate(value if isinstance(value, list) else [value]):
+            data().print(f"{name if number == 0 else '':<12} {line}", markup=False, soft_wrap=True)
+
+
+@click.command()
+@look_options
+@command
+def report(as_json: bool, **options: Any) -> None:
+    """The support matrix of the current publications: kernels × streams, lifetimes, what is held back and why.
+
+    \b
+    Example:
+      repobuild report --json > support-matrix.json
+    """
+    found = support_of(make_settings(options))
+    if as_json:
+        print_json({"support_matrix": [document for _, document in found]})
+        return
+    for _, document in found:
+        print_support_matrix(data(), document)
+
+
+@click.command()
+@click.argument("location")
+@click.option(
+    "--key",
+    "key_file",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key to trust.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Data on stdout as one JSON document.")
+@command
+def verify(location: str, key_file: Path, as_json: bool) -> None:
+    """Check a published repository as a client would: signatures, checksums, closure, module documents.
+
+    \b
+    Example:
+      repobuild verify repo/el9/x86_64 --key repo/RPM-GPG-KEY-repobuild
+    """
+    found = run_verify(location, key_file)
+    if as_json:
+        print_json(found)
+    else:
+        people().print("ok: " + ", ".join(f"{value} {name}" for name, value in found.items()))
+
+
+VERBS = (plan, status, why, report, verify)

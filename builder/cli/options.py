@@ -1,0 +1,131 @@
+"""Options that every verb shares, and the settings made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from builder.cli.completion import complete_cells
+from builder.pipeline.settings import BUILD_TIMEOUT, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CONFIG = [
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path("matrix.yaml"),
+        show_default=True,
+        envvar="REPOBUILD_CONFIG",
+        help="The matrix; streams/ and matrix.lock.yaml lie beside it.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Data on stdout as one JSON document."),
+]
+_WORK = [
+    click.option(
+        "--work",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("repobuild-work"),
+        show_default=True,
+        envvar="REPOBUILD_WORK",
+        help="Work folder: store, ledger, logs.",
+    ),
+    click.option(
+        "--repo",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="REPOBUILD_REPO",
+        help="Folder of the publications. [default: <work>/repo]",
+    ),
+    click.option(
+        "--builder",
+        type=click.Choice(["auto", "chroot", "mock", "host"]),
+        default="auto",
+        show_default=True,
+        envvar="REPOBUILD_BUILDER",
+        help="What builds; host only when named.",
+    ),
+]
+_SELECT = [
+    click.option(
+        "--select",
+        multiple=True,
+        metavar="GLOB",
+        shell_complete=complete_cells,
+        help="Only these cells (repeatable), e.g. 'r535-open@*'.",
+    ),
+    click.option(
+        "--skip",
+        multiple=True,
+        metavar="GLOB",
+        shell_complete=complete_cells,
+        help="Not these cells (repeatable).",
+    ),
+]
+_RUN = [
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Builds at the same time. [default: one for each two processors]",
+    ),
+    click.option(
+        "--build-timeout",
+        type=click.FloatRange(min=1),
+        default=BUILD_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="Longest time of one build.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="Start no further build after the first failure."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+]
+_SIGN = [
+    click.option(
+        "--gnupghome",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="REPOBUILD_GNUPGHOME",
+        help="GnuPG home that holds the signing key.",
+    ),
+    click.option("--signing-key", metavar="FINGERPRINT", help="Which key of it. [default: its only secret key]"),
+    click.option("--passphrase-fd", type=int, metavar="FD", help="File descriptor to read the passphrase from."),
+    click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
+]
+
+
+def _apply(options: list[Callable[[F], F]], function: F) -> F:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def config_options(function: F) -> F:
+    """--config, --json: verbs that read files only."""
+    return _apply(_CONFIG, function)
+
+
+def look_options(function: F) -> F:
+    """The above, the work folder and the selection: verbs that look at work."""
+    return _apply([*_CONFIG, *_WORK, *_SELECT], function)
+
+
+def run_options(function: F) -> F:
+    """The above and how to build: verbs that work."""
+    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN], function)
+
+
+def sign_options(function: F) -> F:
+    """The key: verbs that sign."""
+    return _apply(_SIGN, function)
+
+
+_NOT_SETTINGS = {"as_json", "dry_run"}
+
+
+def make_settings(options: dict[str, Any]) -> Settings:
+    """Settings of the options given; options of a verb that are no settings are left out."""
+    names = set(Settings.__dataclass_fields__) - _NOT_SETTINGS
+    return Settings(**{name: value for name, value in options.items() if name in names})

@@ -1,0 +1,187 @@
+"""matrix and its stages: fetch, render, build, qualify, sign, publish, rollback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from builder.cli.options import look_options, make_settings, run_options, sign_options
+from builder.cli.output import command, data, people, print_json
+from builder.cli.progress import open_progress
+from builder.errors import PartialFailureError
+from builder.pipeline.documents import plan_document, run_document, saved_keys
+from builder.pipeline.events import ignore
+from builder.pipeline.matrix import ALL, Stage
+from builder.pipeline.matrix import plan as make_plan
+from builder.pipeline.matrix import run as run_stages
+from builder.pipeline.outcome import failures_of, summary_lines
+from builder.pipeline.rollback import rollback_to
+from builder.pipeline.write_specs import write_specs
+from builder.report import print_actions
+
+
+def _run(
+    stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Mapping[str, str] | None = None
+) -> None:
+    """Run stages, print what came of them; PartialFailureError when a selected unit is not there."""
+    dry_run = options.pop("dry_run")
+    settings = make_settings(options)
+    if dry_run:
+        configuration, actions = make_plan(settings, ignore)
+        if as_json:
+            print_json(plan_document(configuration, actions))
+        else:
+            print_actions(data(), actions)
+        return
+    with open_progress(people()) as progress:
+        report = run_stages(settings, progress, stages, expected=expected)
+    if as_json:
+        print_json(run_document(report))
+    else:
+        for line in summary_lines(report, settings):
+            people().print(line, soft_wrap=True)
+    failures = failures_of(report)
+    if failures:
+        raise PartialFailureError(
+            f"{len(failures)} of the selected units are not there",
+            details=failures[:40],
+            hint="repobuild why <cell> shows the evidence; the rest was done",
+        )
+
+
+@click.command()
+@run_options
+@sign_options
+@command
+def matrix(as_json: bool, **options: Any) -> None:
+    """The main job: fetch, build, qualify, sign and publish the whole matrix, reusing what is done.
+
+    \b
+    Example:
+      repobuild matrix --gnupghome ./keys --work /srv/repobuild
+    """
+    _run(ALL, options, as_json=as_json)
+
+
+@click.command()
+@run_options
+@command
+def fetch(as_json: bool, **options: Any) -> None:
+    """Fetch, check and unpack the pinned sources of the selected cells.
+
+    \b
+    Example:
+      repobuild fetch --select 'r535*'
+    """
+    _run(Stage.FETCH, options, as_json=as_json)
+
+
+@click.command()
+@look_options
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to."
+)
+@command
+def render(as_json: bool, output: Path, **options: Any) -> None:
+    """Write the spec files and mock configurations of the selected cells to a folder; builds nothing.
+
+    \b
+    Example:
+      repobuild render -o rendered/ --select 'r535-open@*'
+    """
+    written = write_specs(make_settings(options), output)
+    if as_json:
+        print_json({"files": [str(path) for path in written]})
+    else:
+        people().print(f"{len(written)} files in {output}")
+
+
+@click.command()
+@run_options
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Build exactly what this saved plan says; refuses when its keys changed.",
+)
+@command
+def build(as_json: bool, plan_file: Path | None, **options: Any) -> None:
+    """Build the selected cells and packages from fetched sources, without signing or publishing.
+
+    \b
+    Example:
+      repobuild build --plan plan.json
+    """
+    expected = None
+    if plan_file is not None:
+        wanted, expected = saved_keys(json.loads(plan_file.read_text()), plan_file)
+        options["select"] = (*options["select"], *wanted)
+    _run(Stage.BUILD, options, as_json=as_json, expected=expected)
+
+
+@click.command()
+@run_options
+@command
+def qualify(as_json: bool, **options: Any) -> None:
+    """Qualify the results in the store that were not qualified yet.
+
+    \b
+    Example:
+      repobuild qualify --select '*@6.1.0-56-amd64'
+    """
+    _run(Stage.QUALIFY, options, as_json=as_json)
+
+
+@click.command()
+@run_options
+@sign_options
+@command
+def sign(as_json: bool, **options: Any) -> None:
+    """Sign qualified results in the store; each RPM is signed once.
+
+    \b
+    Example:
+      repobuild sign --gnupghome ./keys
+    """
+    _run(Stage.SIGN, options, as_json=as_json)
+
+
+@click.command()
+@run_options
+@sign_options
+@command
+def publish(as_json: bool, **options: Any) -> None:
+    """Publish what is in the store: gates, signatures, metadata, one atomic switch.
+
+    \b
+    Example:
+      repobuild publish --gnupghome ./keys --repo /srv/www/repo
+    """
+    _run(Stage.QUALIFY | Stage.PUBLISH, options, as_json=as_json)
+
+
+@click.command()
+@click.argument("distribution")
+@click.argument("digest")
+@click.option("--arch", default="x86_64", show_default=True)
+@look_options
+@command
+def rollback(distribution: str, digest: str, arch: str, as_json: bool, **options: Any) -> None:
+    """Make an earlier publication current again, by the beginning of its digest.
+
+    \b
+    Example:
+      repobuild rollback el9 3f2a --work /srv/repobuild
+    """
+    publication = rollback_to(make_settings(options), distribution, arch, digest)
+    if as_json:
+        print_json({"distribution": distribution, "arch": arch, "digest": publication.digest})
+    else:
+        people().print(f"{distribution}/{arch} is {publication.digest}")
+
+
+VERBS = (matrix, fetch, render, build, qualify, sign, publish, rollback)

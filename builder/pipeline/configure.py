@@ -1,0 +1,67 @@
+"""Read the configuration and choose what a run is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.config import load_lock, load_matrix
+from builder.errors import SelectionError
+from builder.model.cells import Cell, PackageKind, Unit
+from builder.model.matrix import Lock, Matrix
+from builder.model.planning import Excluded
+from builder.pipeline.settings import Settings
+from builder.plan.cells import expand_cells, match, select_cells
+from builder.plan.units import kmod_unit, package_units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The checked files and every unit they ask for."""
+
+    matrix: Matrix
+    lock: Lock
+    cells: tuple[Cell, ...]
+    excluded: tuple[Excluded, ...]
+    units: tuple[Unit, ...]  # kmods in cell order, then the packages around them; gates come after the builds
+    selected: frozenset[str]  # unit ids
+
+
+def configure(settings: Settings) -> Configuration:
+    """Load all files, expand the cells, apply --select and --skip.
+
+    Raises ConfigError with every mistake of the file set, SelectionError for patterns that match nothing.
+    """
+    matrix = load_matrix(settings.config, settings.streams)
+    lock = load_lock(settings.lock_path)
+    cells, excluded = expand_cells(matrix)
+    units = (*(kmod_unit(cell) for cell in cells), *package_units(matrix, cells))
+    return Configuration(
+        matrix=matrix,
+        lock=lock,
+        cells=cells,
+        excluded=tuple(Excluded(cell=cell, reason=reason) for cell, reason in excluded),
+        units=units,
+        selected=_selected(units, cells, settings),
+    )
+
+
+def _selected(units: tuple[Unit, ...], cells: tuple[Cell, ...], settings: Settings) -> frozenset[str]:
+    """Units that match; the packages around a driver come with its selected cells."""
+    if not settings.select and not settings.skip:
+        return frozenset(unit.id for unit in units)
+    packages = [unit for unit in units if unit.kind is not PackageKind.KMOD]
+    named = {
+        u.id for u in packages if settings.select and match(u.id, settings.select) and not match(u.id, settings.skip)
+    }
+    try:
+        chosen = select_cells(cells, settings.select, settings.skip)
+    except SelectionError:
+        if not named:
+            raise
+        chosen = ()
+    around = {(cell.driver.version, cell.distribution.name, cell.arch) for cell in chosen}
+    return frozenset(
+        {cell.id for cell in chosen}
+        | named
+        | {u.id for u in packages if (u.driver.version, u.distribution.name, u.arch) in around}
+    )

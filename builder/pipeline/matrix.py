@@ -1,0 +1,180 @@
+"""``repobuild matrix`` and each of its stages alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Flag, auto
+
+from builder.build import open_builder
+from builder.errors import RepobuildError, StalePlanError
+from builder.model.cells import Action, Decision, Unit
+from builder.model.matrix import Delivery, Distribution
+from builder.model.planning import StreamPlan, UnitOutcome
+from builder.model.run import DistributionReport, RunReport
+from builder.pipeline.configure import Configuration, configure
+from builder.pipeline.events import Listener
+from builder.pipeline.gates import build_gates
+from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
+from builder.pipeline.report import support_files
+from builder.pipeline.settings import Settings
+from builder.pipeline.specs import unit_state
+from builder.pipeline.units import run_units
+from builder.pipeline.workshop import Workshop, fetch_sources, known, look, make_buildroots, source_id
+from builder.plan.actions import plan_actions
+from builder.plan.streams import plan_streams
+from builder.sign import Signer
+from builder.store import Store
+
+
+class Stage(Flag):
+    """Which stages a run goes through; what a left-out stage would make is taken from the store."""
+
+    FETCH = auto()
+    BUILD = auto()
+    QUALIFY = auto()
+    SIGN = auto()
+    PUBLISH = auto()
+
+
+ALL = Stage.FETCH | Stage.BUILD | Stage.QUALIFY | Stage.SIGN | Stage.PUBLISH
+
+
+def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = True) -> Workshop:
+    """Check the configuration first, then open the store; the caller closes ``workshop.store``."""
+    configuration = configure(settings)
+    store = Store.open(settings.work, exclusive=exclusive)
+    try:
+        builder = open_builder(settings.builder, store)
+    except BaseException:
+        store.close()
+        raise
+    return Workshop(
+        settings=settings, configuration=configuration, store=store, builder=builder, listener=listener
+    )
+
+
+def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[Action, ...]]:
+    """Look at what is there and decide; fetches, makes and changes nothing."""
+    shop = open_workshop(settings, listener, exclusive=False)
+    with shop.store:
+        look(shop)
+        return shop.configuration, plan_units(shop)
+
+
+def plan_units(shop: Workshop) -> tuple[Action, ...]:
+    """Decide for every unit of the configuration from the facts known by now."""
+    states = [unit_state(shop, unit) for unit in shop.configuration.units]
+    return plan_actions(states, shop.configuration.excluded)
+
+
+def run(
+    settings: Settings, listener: Listener, stages: Stage = ALL, *, expected: Mapping[str, str] | None = None
+) -> RunReport:
+    """Go through stages for the selected cells; everything else in the store stays in the publication.
+
+    ``expected`` holds the keys of a saved plan by unit id; StalePlanError is raised when one differs. Failures of
+    single units are in the report, not raised.
+    """
+    shop = open_workshop(settings, listener)
+    with shop.store:
+        signer = open_signer(shop) if stages & (Stage.SIGN | Stage.PUBLISH) else None
+        look(shop)
+        work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
+        if Stage.FETCH in stages:
+            fetch_sources(shop, work)
+        if Stage.BUILD in stages:
+            make_buildroots(shop, tuple(u for u in work if known(shop.facts.sources.get(source_id(u)))))
+        actions = plan_units(shop)
+        _check_expected(actions, expected)
+        outcomes = run_units(
+            shop, actions, build=Stage.BUILD in stages, check=bool(stages & (Stage.QUALIFY | Stage.PUBLISH))
+        )
+        reports, outcomes = _publish_all(shop, signer, outcomes, stages)
+        return RunReport(
+            actions=actions,
+            outcomes=tuple(outcomes.values()),
+            excluded=shop.configuration.excluded,
+            distributions=reports,
+        )
+
+
+def _wanted(shop: Workshop, unit: Unit) -> bool:
+    return unit.id in shop.configuration.selected and unit.distribution.delivery is Delivery.MODULAR
+
+
+def _check_expected(actions: tuple[Action, ...], expected: Mapping[str, str] | None) -> None:
+    changed = [
+        f"{a.unit.id}: planned {expected[a.unit.id][:12]}, now {(a.key or 'unknown')[:12]}"
+        for a in actions
+        if expected and a.unit.id in expected and a.decision is not Decision.SKIP and a.key != expected[a.unit.id]
+    ]
+    if changed:
+        raise StalePlanError(
+            f"the plan no longer fits: {len(changed)} keys differ", details=changed, hint="repobuild plan -o plan.json"
+        )
+
+
+def _publish_all(
+    shop: Workshop, signer: Signer | None, outcomes: dict[str, UnitOutcome], stages: Stage
+) -> tuple[tuple[DistributionReport, ...], dict[str, UnitOutcome]]:
+    reports = []
+    for distribution in shop.configuration.matrix.distributions:
+        for arch in distribution.arches if distribution.delivery is Delivery.MODULAR else ():
+            mine = {
+                i: o
+                for i, o in outcomes.items()
+                if o.unit.distribution == distribution and o.unit.arch == arch
+            }
+            if Stage.PUBLISH in stages and signer is not None:
+                report, mine = _publish(shop, signer, distribution, arch, mine)
+                outcomes = {**outcomes, **mine}
+            else:
+                streams = plan_streams(shop.configuration.matrix, distribution, arch, list(mine.values()))
+                if Stage.SIGN in stages and signer is not None:
+                    sign_artifacts(shop, signer, [o for o in mine.values() if o.ok])
+                report = DistributionReport(
+                    distribution=distribution, arch=arch, streams=streams, publication=None
+                )
+            reports.append(report)
+    return tuple(reports), outcomes
+
+
+def _publish(
+    shop: Workshop, signer: Signer, distribution: Distribution, arch: str, outcomes: dict[str, UnitOutcome]
+) -> tuple[DistributionReport, dict[str, UnitOutcome]]:
+    if not any(o.ok for o in outcomes.values()):
+        streams: tuple[StreamPlan, ...] = plan_streams(
+            shop.configuration.matrix, distribution, arch, list(outcomes.values())
+        )
+        nothing = DistributionReport(
+            distribution=distribution, arch=arch, streams=streams, publication=None
+        )
+        return nothing, outcomes
+    try:
+        streams, outcomes = build_gates(shop, distribution, arch, outcomes)
+        signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok])
+    except RepobuildError as exc:
+        failed = DistributionReport(
+            distribution=distribution, arch=arch, streams=(), publication=None, error=exc
+        )
+        return failed, outcomes
+    files = support_files(shop, distribution, arch, streams, outcomes)
+    content = compose(shop, distribution, arch, streams, outcomes, signed, files)
+    if not content.streams:
+        held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
+        return held, outcomes
+    epoch = max(
+        sources.source_date_epoch
+        for o in outcomes.values()
+        if o.ok and (sources := known(shop.facts.sources.get(source_id(o.unit)))) is not None
+    )
+    published = try_publish(shop, signer, content, epoch)
+    error = published if isinstance(published, RepobuildError) else None
+    report = DistributionReport(
+        distribution=distribution,
+        arch=arch,
+        streams=streams,
+        publication=None if isinstance(published, RepobuildError) else published,
+        error=error,
+    )
+    return report, outcomes

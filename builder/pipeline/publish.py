@@ -1,0 +1,148 @@
+"""Sign what was built, compose the streams, publish each distribution × arch, and look at it as a client would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.errors import RepobuildError, SignError
+from builder.model.cells import Artifact
+from builder.model.matrix import Distribution
+from builder.model.planning import StreamPlan, UnitOutcome
+from builder.model.publication import Publication, PublicationContent, StreamContent
+from builder.pipeline.units import artifacts_of
+from builder.pipeline.workshop import Workshop, known, source_id
+from builder.plan.streams import units_of_stream
+from builder.publish import publish, verify_publication
+from builder.sign import Signer
+
+
+def open_signer(shop: Workshop) -> Signer:
+    """The signer of this run; raises SignError with the way to make a key when none is given."""
+    settings = shop.settings
+    if settings.gnupghome is None:
+        raise SignError(
+            "no signing key: --gnupghome is not given",
+            hint="repobuild key new --gnupghome DIR makes one; or set REPOBUILD_GNUPGHOME to an existing home",
+        )
+    return Signer.open(settings.gnupghome, settings.signing_key, settings.passphrase_fd)
+
+
+def sign_artifacts(shop: Workshop, signer: Signer, outcomes: Sequence[UnitOutcome]) -> dict[str, Artifact]:
+    """Signed copies of all RPMs of these outcomes, by the unsigned file's sha256; each is signed once, ever.
+
+    All RPMs of one driver carry the date of its sources in their signatures, so that a rerun gives the same bytes.
+    """
+    signed: dict[str, Artifact] = {}
+    waiting: dict[int, dict[str, Artifact]] = {}
+    for outcome in outcomes:
+        epoch = _epoch(shop, outcome)
+        for artifact in artifacts_of([outcome]):
+            found = _find_signed(shop, signer, artifact, epoch)
+            if found is not None:
+                signed[artifact.sha256] = found
+            else:
+                waiting.setdefault(epoch, {})[artifact.sha256] = artifact
+    for epoch, batch in sorted(waiting.items()):
+        shop.tell("sign", f"{len(batch)} RPMs", "started")
+        with shop.store.tmp() as tmp:
+            copies = signer.sign_rpms(list(batch.values()), tmp, epoch=epoch)
+            for artifact, copy in zip(batch.values(), copies, strict=True):
+                signed[artifact.sha256] = _keep_signed(shop, signer, artifact, copy, epoch)
+        shop.tell("sign", f"{len(batch)} RPMs", "done", f"key {signer.fingerprint[-16:]}, verified")
+    return signed
+
+
+def _signed_key(signer: Signer, artifact: Artifact, epoch: int) -> str:
+    return f"{artifact.sha256[:40]}-{signer.fingerprint[-16:]}-{epoch}"
+
+
+def _find_signed(shop: Workshop, signer: Signer, artifact: Artifact, epoch: int) -> Artifact | None:
+    folder = shop.store.folder("signed", _signed_key(signer, artifact, epoch))
+    if folder is None:
+        return None
+    (path,) = folder.glob("*.rpm")
+    sha256 = (folder / "sha256").read_text()
+    return Artifact(nevra=artifact.nevra, path=path, size=path.stat().st_size, sha256=sha256)
+
+
+def _keep_signed(shop: Workshop, signer: Signer, artifact: Artifact, copy: Artifact, epoch: int) -> Artifact:
+    def fill(folder: Path) -> None:
+        copy.path.rename(folder / artifact.nevra.filename)
+        (folder / "sha256").write_text(copy.sha256)
+
+    shop.store.put_folder("signed", _signed_key(signer, artifact, epoch), fill)
+    found = _find_signed(shop, signer, artifact, epoch)
+    assert found is not None  # noqa: S101  put_folder made it
+    return found
+
+
+def _epoch(shop: Workshop, outcome: UnitOutcome) -> int:
+    sources = known(shop.facts.sources.get(source_id(outcome.unit)))
+    return sources.source_date_epoch if sources else 0
+
+
+def compose(
+    shop: Workshop,
+    distribution: Distribution,
+    arch: str,
+    streams: Sequence[StreamPlan],
+    outcomes: Mapping[str, UnitOutcome],
+    signed: Mapping[str, Artifact],
+    files: tuple[tuple[str, bytes], ...],
+) -> PublicationContent:
+    """What the publication of a distribution × arch holds; streams that are held back are not in it."""
+    contents = []
+    for plan in streams:
+        if plan.drivers:
+            members = artifacts_of(units_of_stream(plan, outcomes))
+            contents.append(
+                StreamContent(
+                    stream=plan.stream,
+                    driver_versions=tuple(d.version for d in plan.drivers),
+                    artifacts=tuple(signed[a.sha256] for a in members),
+                )
+            )
+    return PublicationContent(
+        module=shop.configuration.matrix.module,
+        distribution=distribution.name,
+        platform=distribution.platform,
+        arch=arch,
+        streams=tuple(sorted(contents, key=lambda c: c.stream.name)),
+        sources=(),
+        files=files,
+    )
+
+
+def publish_content(shop: Workshop, signer: Signer, content: PublicationContent, epoch: int) -> Publication:
+    """Publish and verify; a publication that is not whole is an error and the switch is undone by the caller."""
+    subject = f"{content.distribution}/{content.arch}"
+    shop.tell("publish", subject, "started")
+    publication = publish(
+        content,
+        shop.settings.repo_path,
+        public_key=signer.public_key(),
+        sign=lambda path: signer.sign_detached(path, epoch=epoch),
+        epoch=epoch,
+        base_url=shop.settings.base_url,
+        check=lambda path: _verify(shop, signer, path),
+    )
+    text = "already current" if not publication.changed else f"{publication.packages} packages"
+    shop.tell("publish", subject, "done", f"{text}, {publication.digest[:12]}")
+    return publication
+
+
+def _verify(shop: Workshop, signer: Signer, path: Path) -> None:
+    with shop.store.tmp() as tmp:
+        verify_publication(path.as_uri(), signer.public_key(), tmp)
+
+
+def try_publish(
+    shop: Workshop, signer: Signer, content: PublicationContent, epoch: int
+) -> Publication | RepobuildError:
+    """As ``publish_content``, with the failure of one distribution kept from harming the others."""
+    try:
+        return publish_content(shop, signer, content, epoch)
+    except RepobuildError as exc:
+        shop.tell("publish", f"{content.distribution}/{content.arch}", "failed", exc.message)
+        return exc

@@ -1,0 +1,134 @@
+"""From a unit to its rendered spec, its release serial and its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.errors import RepobuildError
+from builder.model.cells import PackageKind, Unit
+from builder.model.gate import GateKernel
+from builder.model.matrix import Delivery
+from builder.model.planning import UnitState
+from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
+from builder.pipeline.workshop import Workshop, known, source_id
+from builder.plan.actions import content_digest, unit_key
+from builder.render import (
+    render_cuda_drivers,
+    render_dkms,
+    render_driver,
+    render_gate,
+    render_kmod,
+    render_open_meta,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A unit with everything that its build needs."""
+
+    unit: Unit
+    serial: int  # first part of its Release
+    spec: SpecFile
+    key: str
+    buildroot: Buildroot
+    sources: DriverSources
+    devel: KernelDevel | None
+
+
+def render_unit(
+    shop: Workshop, unit: Unit, sources: DriverSources, serial: int, kernels: tuple[GateKernel, ...] = ()
+) -> SpecFile:
+    """Render the spec of any unit; ``kernels`` is for gates."""
+    matrix = shop.configuration.matrix
+    match unit.kind:
+        case PackageKind.KMOD:
+            assert unit.cell is not None  # noqa: S101  a kmod unit has its cell
+            return render_kmod(unit.cell, sources, matrix, serial=serial)
+        case PackageKind.GATE:
+            return render_gate(unit, kernels, serial, matrix)
+        case PackageKind.DRIVER:
+            return render_driver(unit, sources, matrix, serial=serial)
+        case PackageKind.DKMS:
+            return render_dkms(unit, sources, matrix, serial=serial)
+        case PackageKind.CUDA_DRIVERS:
+            return render_cuda_drivers(unit, matrix, serial=serial)
+        case PackageKind.OPEN_META:
+            return render_open_meta(unit, matrix, serial=serial)
+
+
+def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKernel, ...] = ()) -> Job | None:
+    """Render a unit and compute its key; None while sources, buildroot or kernel are not known.
+
+    New content of a package that was released before gets the next serial in its Release, because a NEVRA is never
+    reused for other bytes (docs/adr/0009-release-serials.md). ``record`` keeps a new serial in the ledger; without
+    it nothing is written.
+    """
+    sources = known(shop.facts.sources.get(source_id(unit)))
+    buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))
+    devel = None
+    if unit.cell is not None:
+        devel = known(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))
+    if sources is None or buildroot is None or (unit.cell is not None and devel is None):
+        return None
+
+    def key(spec: SpecFile) -> str:
+        return unit_key(
+            spec,
+            distribution=unit.distribution,
+            chroot=buildroot.chroot,
+            buildroot_identity=buildroot.identity,
+            devel_sha256=devel.sha256 if devel else None,
+            source_date_epoch=sources.source_date_epoch,
+            recipe=shop.builder.recipe,
+        )
+
+    first = render_unit(shop, unit, sources, 1, kernels)
+    # A gate is re-released only when what it says changes; the rest when anything of their build does.
+    content = content_digest(first) if unit.kind is PackageKind.GATE else key(first)
+    ledger = shop.store.ledger
+    serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
+    spec = first if serial in (None, 1) else render_unit(shop, unit, sources, serial or 1, kernels)
+    return Job(
+        unit=unit, serial=serial or 1, spec=spec, key=key(spec), buildroot=buildroot, sources=sources, devel=devel
+    )
+
+
+def unit_state(shop: Workshop, unit: Unit) -> UnitState:
+    """What ``plan`` is told of a unit."""
+    ledger = shop.store.ledger
+    failure = ledger.failure(unit.scope)
+    blocked, hint = _blocked(shop, unit)
+    job = None if blocked else make_job(shop, unit, record=False)
+    return UnitState(
+        unit=unit,
+        key=job.key if job else None,
+        stored=job is not None and shop.store.folder("results", job.key) is not None,
+        earlier=bool(ledger.keys_of(unit.scope)),
+        missing=None if job or blocked else _missing(shop, unit),
+        blocked=blocked,
+        hint=hint,
+        selected=unit.id in shop.configuration.selected,
+        last_failure=f"{failure.stage}: {failure.message}" if failure else None,
+    )
+
+
+def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
+    delivery = unit.distribution.delivery
+    if delivery is not Delivery.MODULAR:
+        return f"{unit.distribution.name} wants delivery '{delivery}'; this version publishes 'modular' only", None
+    errors: list[object] = [shop.facts.sources.get(source_id(unit))]
+    if unit.cell is not None:
+        errors.append(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))
+    errors.append(shop.facts.buildroots.get(shop.chroot(unit).name))
+    for error in errors:
+        if isinstance(error, RepobuildError):
+            return error.message, error.hint
+    return None, None
+
+
+def _missing(shop: Workshop, unit: Unit) -> str:
+    if source_id(unit) not in shop.facts.sources:
+        return "sources not fetched yet"
+    if shop.chroot(unit).name not in shop.facts.buildroots:
+        return "no current buildroot yet"
+    return "its kernel's devel package was not read yet"

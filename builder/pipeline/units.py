@@ -1,0 +1,229 @@
+"""Build and qualify units: each on its own, the rest unharmed when one fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.build import make_srpm
+from builder.errors import RepobuildError
+from builder.model.cells import Action, Artifact, BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
+from builder.model.planning import UnitOutcome
+from builder.model.sources import BuildRequest
+from builder.pipeline.specs import Job, make_job
+from builder.pipeline.workers import run_all
+from builder.pipeline.workshop import Workshop
+from builder.qualify import qualify_kmod, qualify_packages
+from builder.store import Failure
+from builder.tools.rpms import read_artifact
+
+LEVEL = "static"
+
+
+def run_units(
+    shop: Workshop, actions: Sequence[Action], *, build: bool = True, check: bool = True
+) -> dict[str, UnitOutcome]:
+    """Carry out actions: build what is to be built, take the rest from the store, qualify all.
+
+    ``build`` False leaves unbuilt what is not in the store; ``check`` False leaves new results unqualified.
+
+    Returns the outcome of every unit by id. A unit whose newest content could not be built keeps its last good
+    result, so that nothing published before is lost; its outcome says so.
+    """
+    jobs: dict[str, Job] = {}
+    for action in actions:
+        if build and action.decision is Decision.BUILD and (job := make_job(shop, action.unit, record=True)) is not None:
+            jobs[action.unit.id] = job
+    return run_jobs(shop, actions, jobs, check=check)
+
+
+def run_jobs(
+    shop: Workshop, actions: Sequence[Action], jobs: Mapping[str, Job], *, check: bool = True
+) -> dict[str, UnitOutcome]:
+    """As ``run_units``, with the jobs made already."""
+    failures = run_all(
+        {unit_id: (lambda job=job: _build_and_qualify(shop, job, check=check)) for unit_id, job in jobs.items()},
+        workers=shop.settings.workers,
+        fail_fast=shop.settings.fail_fast,
+    )
+    outcomes: dict[str, UnitOutcome] = {}
+    for action in actions:
+        unit = action.unit
+        done = failures.get(unit.id)
+        if isinstance(done, UnitOutcome):
+            outcomes[unit.id] = done
+        elif action.decision is Decision.REUSE and action.key:
+            outcomes[unit.id] = _reused(shop, unit, action.key, check=check)
+        else:
+            reason = done.message if isinstance(done, RepobuildError) else action.reason
+            code = done.code if isinstance(done, RepobuildError) else None
+            outcomes[unit.id] = _kept(shop, unit, reason, code)
+    return outcomes
+
+
+def _build_and_qualify(shop: Workshop, job: Job, *, check: bool) -> UnitOutcome:
+    unit = job.unit
+    stage = "build"
+    started = time.monotonic()
+    try:
+        result = shop.store.result(job.key)
+        if result is None:
+            shop.tell("build", unit.id, "started")
+            result = _build(shop, job)
+            shop.tell("build", unit.id, "done", f"{len(result.artifacts)} RPMs", time.monotonic() - started)
+        else:
+            shop.tell("build", unit.id, "reused")
+        stage = "qualify"
+        verdict = qualify(shop, unit, result, job) if check else None
+    except RepobuildError as exc:
+        shop.tell(stage, unit.id, "failed", exc.message, time.monotonic() - started)
+        _remember(shop, job, stage, exc)
+        raise
+    good = verdict is None or verdict.ok
+    reason = "built" if verdict is None or verdict.ok else verdict.reason
+    return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=None if good else "qualify")
+
+
+def _remember(shop: Workshop, job: Job, stage: str, exc: RepobuildError) -> None:
+    shop.store.ledger.record_failure(
+        Failure(
+            unit_id=job.unit.scope,
+            key=job.key,
+            stage=stage,
+            code=exc.code,
+            message=exc.message,
+            details=exc.details,
+            log=exc.log,
+            happened=time.time(),
+        )
+    )
+
+
+def _build(shop: Workshop, job: Job) -> BuildResult:
+    """Build one job into the store; the logs of a failed attempt are kept under logs/<unit>/."""
+    unit = job.unit
+    logs = shop.store.logs(unit.id)
+    with shop.store.tmp() as tmp:
+        resultdir = tmp / "result"
+        resultdir.mkdir()
+        epoch = job.sources.source_date_epoch
+        srpm = make_srpm(job.spec, tmp, dist=unit.distribution, source_date_epoch=epoch)
+        request = BuildRequest(
+            unit_id=unit.id,
+            srpm=srpm,
+            buildroot=job.buildroot,
+            resultdir=resultdir,
+            source_date_epoch=epoch,
+            timeout=shop.settings.build_timeout,
+            jobs=shop.settings.make_jobs,
+        )
+        started = time.monotonic()
+        try:
+            shop.builder.build(request)
+        except RepobuildError as exc:
+            _keep_logs(resultdir, logs)
+            if exc.log is not None:
+                exc.log = logs / exc.log.name
+            raise
+        seconds = time.monotonic() - started
+
+        def fill(folder: Path) -> BuildResult:
+            return _collect(job, resultdir, folder, seconds)
+
+        result = shop.store.add_result(job.key, unit.scope, seconds, fill)
+    shutil.rmtree(logs, ignore_errors=True)
+    return result
+
+
+def _keep_logs(resultdir: Path, logs: Path) -> None:
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    for log in resultdir.glob("*.log"):
+        shutil.copy2(log, logs / log.name)
+
+
+def _collect(job: Job, resultdir: Path, folder: Path, seconds: float) -> BuildResult:
+    """Move a resultdir's files into the result folder and describe them."""
+    for file in sorted(resultdir.iterdir()):
+        file.rename(folder / file.name)
+    (folder / job.spec.filename).write_text(job.spec.text)
+    artifacts = sorted((read_artifact(p) for p in folder.glob("*.rpm")), key=lambda a: str(a.nevra))
+    sources = [a for a in artifacts if a.nevra.arch == "src" or a.path.name.endswith(".src.rpm")]
+    return BuildResult(
+        key=job.key,
+        unit_id=job.unit.scope,
+        artifacts=tuple(a for a in artifacts if a not in sources),
+        source=sources[0] if sources else None,
+        folder=folder,
+        seconds=round(seconds, 1),
+    )
+
+
+def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdict:
+    """Qualify a result, or read the verdict that was recorded of it."""
+    recorded = shop.store.ledger.verdict(result.key, LEVEL)
+    if recorded is not None:
+        return read_verdict(recorded)
+    shop.tell("qualify", unit.id, "started")
+    started = time.monotonic()
+    matrix = shop.configuration.matrix
+    if unit.cell is not None and job.devel is not None:
+        symvers = job.devel.symvers.read_bytes()
+        verdict = qualify_kmod(unit.cell, result.artifacts, symvers, matrix, serial=job.serial)
+    else:
+        verdict = qualify_packages(unit, result.artifacts, matrix, serial=job.serial)
+    shop.store.ledger.record_verdict(result.key, LEVEL, ok=verdict.ok, document=verdict_document(verdict))
+    state = "done" if verdict.ok else "failed"
+    shop.tell("qualify", unit.id, state, verdict.reason, time.monotonic() - started)
+    return verdict
+
+
+def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome:
+    result = shop.store.result(key)
+    recorded = shop.store.ledger.verdict(key, LEVEL)
+    if result is not None and recorded is None and check:
+        job = make_job(shop, unit, record=False)
+        verdict = qualify(shop, unit, result, job) if job is not None else None
+    else:
+        verdict = read_verdict(recorded) if recorded else None
+    shop.tell("build", unit.id, "reused")
+    good = verdict is not None and verdict.ok
+    reason = "reused" if good else (verdict.reason if verdict else "not qualified yet")
+    return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=None if good else "qualify")
+
+
+def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutcome:
+    """The last good result of a unit that this run did not build."""
+    if unit.kind is not PackageKind.GATE:  # a gate of other kernels would promise the wrong ones
+        for key in shop.store.ledger.keys_of(unit.scope):
+            recorded = shop.store.ledger.verdict(key, LEVEL)
+            verdict = read_verdict(recorded) if recorded else None
+            result = shop.store.result(key) if verdict is not None and verdict.ok else None
+            if result is not None:
+                why = f"kept an earlier build: {reason}"
+                return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=why, code=code)
+    return UnitOutcome(unit=unit, result=None, verdict=None, reason=reason, code=code)
+
+
+def verdict_document(verdict: Verdict) -> str:
+    """A verdict as the ledger keeps it."""
+    checks = [{"name": c.name, "outcome": c.outcome, "evidence": list(c.evidence)} for c in verdict.checks]
+    return json.dumps({"unit": verdict.unit_id, "level": verdict.level, "checks": checks})
+
+
+def read_verdict(document: str) -> Verdict:
+    """The verdict of a ledger document."""
+    data = json.loads(document)
+    checks = tuple(
+        Check(name=c["name"], outcome=Outcome(c["outcome"]), evidence=tuple(c["evidence"])) for c in data["checks"]
+    )
+    return Verdict(unit_id=data["unit"], level=data["level"], checks=checks)
+
+
+def artifacts_of(outcomes: Sequence[UnitOutcome]) -> tuple[Artifact, ...]:
+    """Binary RPMs of outcomes, each once, sorted by NEVRA."""
+    found = {a.sha256: a for o in outcomes if o.result for a in o.result.artifacts}
+    return tuple(sorted(found.values(), key=lambda a: str(a.nevra)))

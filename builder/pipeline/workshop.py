@@ -1,0 +1,153 @@
+"""What every stage of a run works with, and what is found out about sources, buildroots and kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from builder.build import Builder
+from builder.errors import PinMissingError, RepobuildError
+from builder.fetch import fetch_source, find_prepared, prepare_driver
+from builder.model.cells import Unit
+from builder.model.matrix import Chroot, Driver, Kernel
+from builder.model.sources import Buildroot, DriverSources, KernelDevel
+from builder.pipeline.configure import Configuration
+from builder.pipeline.events import Event, Listener
+from builder.pipeline.kernels import find_kernel_devel, read_kernel_devel
+from builder.pipeline.settings import Settings
+from builder.pipeline.workers import run_all
+from builder.store import Store
+
+SourceId: TypeAlias = tuple[str, str]  # driver version, arch
+KernelId: TypeAlias = tuple[str, str]  # distribution, kernel release
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known by now; an error says why something will not be known. Filled by stages, read by planning."""
+
+    sources: dict[SourceId, DriverSources | RepobuildError] = field(default_factory=dict)
+    buildroots: dict[str, Buildroot | RepobuildError] = field(default_factory=dict)  # by chroot name
+    kernels: dict[KernelId, KernelDevel | RepobuildError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Settings, configuration, store, builder and listener of one run."""
+
+    settings: Settings
+    configuration: Configuration
+    store: Store
+    builder: Builder
+    listener: Listener
+    facts: Facts = field(default_factory=Facts)
+
+    def tell(self, stage: str, subject: str, state: str, text: str = "", seconds: float | None = None) -> None:
+        """Send one event to the listener."""
+        self.listener(Event(stage=stage, subject=subject, state=state, text=text, seconds=seconds))
+
+    def chroot(self, unit: Unit) -> Chroot:
+        """The buildroot description a unit is built in."""
+        return unit.distribution.chroot(unit.arch)
+
+
+def source_id(unit: Unit) -> SourceId:
+    """Which driver sources a unit is made of."""
+    return unit.driver.version, unit.arch
+
+
+def look(shop: Workshop) -> None:
+    """Fill the facts with what can be known without fetching or making anything."""
+    for unit in shop.configuration.units:
+        identity = source_id(unit)
+        if identity not in shop.facts.sources:
+            found = _look_for_sources(shop, unit.driver, unit.arch)
+            if found is not None:
+                shop.facts.sources[identity] = found
+        chroot = shop.chroot(unit)
+        if chroot.name not in shop.facts.buildroots:
+            buildroot = shop.builder.find(chroot)
+            if buildroot is not None:
+                shop.facts.buildroots[chroot.name] = buildroot
+        if unit.cell is not None and (buildroot := known(shop.facts.buildroots.get(chroot.name))) is not None:
+            kernel = unit.cell.kernel
+            devel = find_kernel_devel(kernel, buildroot, shop.store)
+            if devel is not None:
+                shop.facts.kernels[unit.distribution.name, kernel.release] = devel
+
+
+def _look_for_sources(shop: Workshop, driver: Driver, arch: str) -> DriverSources | RepobuildError | None:
+    source = driver.run_source(arch)
+    pin = shop.configuration.lock.pin(source.url)
+    if pin is None:
+        return PinMissingError(
+            f"{source.filename}: no pin in {shop.settings.lock_path.name}",
+            hint=f"repobuild pin --select 'r{driver.branch}*'",
+        )
+    if not shop.store.source_path(pin.sha256, source.filename).is_file():
+        return None
+    return find_prepared(driver, arch, pin.sha256, shop.store)
+
+
+def known(value: T | RepobuildError | None) -> T | None:
+    """The value, None where there is an error or nothing yet."""
+    return None if isinstance(value, RepobuildError) else value
+
+
+def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
+    """Fetch, check against the pins and prepare the sources of these units; failures become facts."""
+    wanted = {
+        source_id(u): u.driver for u in units if not isinstance(shop.facts.sources.get(source_id(u)), DriverSources)
+    }
+
+    def task(driver: Driver, arch: str) -> DriverSources:
+        source = driver.run_source(arch)
+        shop.tell("fetch", source.filename, "started", source.url)
+
+        def progress(got: int, size: int) -> None:
+            fraction = got / size if size else None
+            shop.listener(Event(stage="fetch", subject=source.filename, state="progress", fraction=fraction))
+
+        lock = shop.configuration.lock
+        path = fetch_source(source, lock, shop.store, progress=progress)
+        pin = lock.pin(source.url)
+        assert pin is not None  # noqa: S101  fetch_source refuses a source without a pin
+        prepared = prepare_driver(driver, arch, path, pin.sha256, shop.store)
+        shop.tell("fetch", source.filename, "done", f"sha256 {pin.sha256[:12]}…, unpacked and sorted")
+        return prepared
+
+    tasks = {i: (lambda d=driver, a=i[1]: task(d, a)) for i, driver in wanted.items()}
+    found = run_all(tasks, workers=shop.settings.workers)
+    for identity, outcome in found.items():
+        shop.facts.sources[identity] = outcome
+        if isinstance(outcome, RepobuildError):
+            shop.tell("fetch", wanted[identity].run_source(identity[1]).filename, "failed", outcome.message)
+
+
+def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
+    """Make or refresh the base roots these units are built in and read their kernels; failures become facts."""
+    chroots = {shop.chroot(u).name: shop.chroot(u) for u in units}
+
+    def task(chroot: Chroot) -> Buildroot:
+        shop.tell("buildroot", chroot.name, "started")
+        buildroot = shop.builder.prepare(chroot)
+        text = f"{len(buildroot.packages)} packages, identity {buildroot.identity[:12]}"
+        shop.tell("buildroot", chroot.name, "done", text)
+        return buildroot
+
+    made = run_all({n: (lambda c=c: task(c)) for n, c in chroots.items()}, workers=shop.settings.workers)
+    for name, outcome in made.items():
+        shop.facts.buildroots[name] = outcome
+        if isinstance(outcome, RepobuildError):
+            shop.tell("buildroot", name, "failed", outcome.message)
+    kernels: dict[KernelId, tuple[Kernel, Buildroot]] = {}
+    for unit in units:
+        buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))
+        if unit.cell is not None and buildroot is not None:
+            kernels[unit.distribution.name, unit.cell.kernel.release] = (unit.cell.kernel, buildroot)
+    read = run_all(
+        {i: (lambda k=k, b=b: read_kernel_devel(k, b, shop.store)) for i, (k, b) in kernels.items()},
+        workers=shop.settings.workers,
+    )
+    shop.facts.kernels.update(read)

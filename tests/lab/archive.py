@@ -1,0 +1,188 @@
+"""A private apt: asks the host's own package archive what there is, and downloads from it; /etc/apt is only read.
+
+It works from an empty package database, so a closure holds everything down to libc. Versions move: nothing is pinned
+here; callers ask and choose by rule.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.tools.run import run, which
+
+# The release after the host's: newer kernels and drivers come from there, by name, never by default.
+NEXT = {"bookworm": "trixie", "trixie": "forky"}
+COMPONENTS = "main contrib non-free non-free-firmware"
+FRESH = 24 * 3600.0  # seconds that package lists are used before they are asked for again
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repobuild"
+
+
+class LabUnavailableError(Exception):
+    """The lab cannot be made on this machine; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One version of a package that the archive offers."""
+
+    name: str
+    version: str
+    suite: str
+
+
+class Archive:
+    """The host's archive seen through a configuration of our own, kept under ``<cache>/apt``."""
+
+    def __init__(self, cache: Path = CACHE) -> None:
+        if which("apt-get") is None:
+            raise LabUnavailableError("the lab is made from a Debian-family archive; this host has no apt")
+        self._root = cache / "apt"
+        self._config = self._root / "apt.conf"
+        self.suite = _os_release("VERSION_CODENAME")
+        self.suites = [self.suite] + ([NEXT[self.suite]] if self.suite in NEXT else [])
+        self._write()
+
+    def _write(self) -> None:
+        for folder in ("lists/partial", "archives/partial", "sources"):
+            (self._root / folder).mkdir(parents=True, exist_ok=True)
+        (self._root / "status").touch()
+        sources = "\n".join(_entry(uris, suites, key) for uris, suites, key in self._wanted())
+        pins = "\n".join(
+            f"Package: *\nPin: release n={suite}*\nPin-Priority: {priority}\n"
+            for suite, priority in zip(self.suites, (700, 100), strict=False)
+        )
+        (self._root / "archive.sources").write_text(sources)
+        (self._root / "preferences").write_text(pins)
+        settings = {
+            "Dir::Etc::sourcelist": self._root / "archive.sources",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": self._root / "preferences",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "Dir::State::status": self._root / "status",
+            "Dir::State::lists": self._root / "lists",
+            "Dir::State::extended_states": self._root / "extended_states",
+            "Dir::Cache::archives": self._root / "archives",
+            "Dir::Cache::pkgcache": self._root / "pkgcache.bin",
+            "Dir::Cache::srcpkgcache": self._root / "srcpkgcache.bin",
+            "Acquire::Languages": "none",
+            "APT::Install-Recommends": "0",
+            "APT::Sandbox::User": "root",
+            "APT::Keep-Downloaded-Packages": "1",
+        }
+        self._config.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
+
+    def _wanted(self) -> list[tuple[str, list[str], str]]:
+        """``(uris, suites, signed-by)`` of the distribution's own entries, widened to the next release."""
+        wanted = []
+        for uris, suites, key in _host_sources():
+            own = [s for s in suites if s == self.suite or s.startswith(f"{self.suite}-")]
+            if own:
+                more = [s.replace(self.suite, other, 1) for other in self.suites[1:] for s in own]
+                wanted.append((uris, [*own, *more], key))
+        if not wanted:
+            raise LabUnavailableError(f"no apt source of {self.suite} on this host")
+        return wanted
+
+    def _apt(self, *argv: str, timeout: float = 900, cwd: Path | None = None) -> str:
+        environment = {"APT_CONFIG": str(self._config), "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
+        proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k.startswith("SSL_")}
+        return run(argv, timeout=timeout, env={**environment, **proxies}, cwd=cwd).stdout
+
+    def update(self, *, force: bool = False) -> None:
+        """Refresh the package lists unless they are less than a day old."""
+        stamp = self._root / "updated"
+        if force or not stamp.exists() or time.time() - stamp.stat().st_mtime > FRESH:
+            self._apt("apt-get", "update", "-qq")
+            stamp.touch()
+
+    def candidates(self, name: str) -> list[Candidate]:
+        """Every version of a binary package, newest first; empty when there is none."""
+        found = []
+        for line in self._apt("apt-cache", "madison", name).splitlines():
+            fields = [f.strip() for f in line.split("|")]
+            if len(fields) == 3 and fields[2].endswith("Packages"):
+                suite = fields[2].split()[1].partition("/")[0]
+                found.append(Candidate(name=fields[0], version=fields[1], suite=suite))
+        return found
+
+    def names(self, pattern: str) -> list[str]:
+        """Package names that match a regular expression as a whole."""
+        compiled = re.compile(pattern)
+        prefix = re.match(r"[a-z0-9-]*", pattern)
+        listed = self._apt("apt-cache", "pkgnames", prefix[0] if prefix else "").split()
+        return sorted(n for n in listed if compiled.fullmatch(n))
+
+    def depends(self, name: str) -> list[str]:
+        """Names a package Depends on, first alternatives, virtual ones left as they are."""
+        text = self._apt("apt-cache", "depends", "--no-recommends", "--no-suggests", name)
+        return [line.split()[-1].strip("<>") for line in text.splitlines() if line.strip().startswith("Depends:")]
+
+    def closure(self, specs: Sequence[str]) -> list[str]:
+        """File names of all that installing ``specs`` (``name``, ``name=version``, ``name/suite``) on nothing needs."""
+        text = self._apt("apt-get", "install", "-s", "--no-install-recommends", *specs)
+        found = re.findall(r"^Inst (\S+) \((\S+) .*\[(\w+)\]\)", text, re.MULTILINE)
+        return sorted(f"{name}_{version.replace(':', '%3a')}_{arch}.deb" for name, version, arch in found)
+
+    def download_closure(self, specs: Sequence[str]) -> list[Path]:
+        """Download a closure; complete files are kept. Paths in name order."""
+        files = [self._root / "archives" / name for name in self.closure(specs)]
+        if not all(file.is_file() for file in files):
+            self._apt("apt-get", "install", "-qq", "-y", "--download-only", "--no-install-recommends", *specs)
+        return files
+
+    def files(self, specs: Iterable[str]) -> dict[str, str]:
+        """File name of each ``name`` (its candidate) or ``name=version``, by name; LabUnavailableError for none."""
+        found = {}
+        for spec in specs:
+            text = self._apt("apt-cache", "show", "--no-all-versions", spec)
+            fields = dict(re.findall(r"^(Package|Version|Architecture): (\S+)$", text, re.MULTILINE))
+            version = fields["Version"].replace(":", "%3a")
+            found[fields["Package"]] = f"{fields['Package']}_{version}_{fields['Architecture']}.deb"
+        return found
+
+    def download(self, specs: Sequence[str], folder: Path | None = None) -> dict[str, Path]:
+        """Download these packages only (no dependencies): name → file. Complete files are kept."""
+        folder = folder or self._root / "archives"
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {name: folder / file for name, file in self.files(specs).items()}
+        missing = [spec for spec in specs if not files[spec.partition("=")[0]].is_file()]
+        if missing:
+            self._apt("apt-get", "download", "-qq", *missing, cwd=folder)
+        return files
+
+
+def _os_release(key: str) -> str:
+    for line in Path("/etc/os-release").read_text().splitlines():
+        name, _, value = line.partition("=")
+        if name == key:
+            return value.strip('"')
+    raise LabUnavailableError(f"/etc/os-release has no {key}")
+
+
+def _host_sources() -> list[tuple[str, list[str], str]]:
+    """``(uris, suites, signed-by)`` of every entry in /etc/apt, both formats."""
+    found = []
+    for path in sorted(Path("/etc/apt/sources.list.d").glob("*.sources")):
+        for stanza in re.split(r"\n\s*\n", path.read_text()):
+            lines = [line for line in stanza.splitlines() if not line.startswith("#")]
+            fields = dict(line.split(":", 1) for line in lines if re.match(r"[A-Za-z-]+:", line))
+            if "URIs" in fields and "deb" in fields.get("Types", "").split():
+                key = fields.get("Signed-By", "").strip()
+                found.append((fields["URIs"].strip(), fields.get("Suites", "").split(), key))
+    for path in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.list"))]:
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            match = re.match(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)", line)
+            if match:
+                key = re.search(r"signed-by=(\S+)", match["options"] or "")
+                found.append((match["uri"], [match["suite"]], key[1] if key else ""))
+    return found
+
+
+def _entry(uris: str, suites: list[str], key: str) -> str:
+    signed = f"Signed-By: {key}\n" if key else ""
+    return f"Types: deb deb-src\nURIs: {uris}\nSuites: {' '.join(suites)}\nComponents: {COMPONENTS}\n{signed}\n"

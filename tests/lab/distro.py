@@ -1,0 +1,171 @@
+"""The lab distribution ``lab9``: one repository of converted packages, real kernels and a small CUDA toolkit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from builder.tools.run import run, which
+from tests.lab.archive import CACHE, Archive
+from tests.lab.convert import ALIAS, DIST, DROP, Package, alternatives, cached, control, convert, requirements
+from tests.lab.kernels import LabKernel, choose, make_kernels
+
+RELEASEVER = "9"
+PLATFORM = "platform:lab9"
+# What a buildroot's base holds; the names are the archive's.
+BASE = (
+    "bash", "coreutils", "findutils", "tar", "gzip", "bzip2", "xz-utils", "zstd", "make", "gcc", "gcc-12", "binutils",
+    "patch", "sed", "gawk", "grep", "diffutils", "file", "kmod", "rpm", "libelf-dev", "perl", "bc", "dwarves", "debugedit",
+    "elfutils", "cpio", "util-linux", "hostname", "debianutils", "libc6-dev",
+)  # fmt: skip
+CLIENT = (
+    "bash", "coreutils", "findutils", "sed", "grep", "gawk", "gzip", "xz-utils", "zstd", "kmod", "rpm", "dnf", "python3-dnf",
+    "dnf-plugins-core", "ca-certificates", "gnupg", "util-linux", "procps", "debianutils", "diffutils",
+)  # fmt: skip
+EXTRA = ("dkms", "libcudart11.0")
+CUDA = "cuda-toolkit-11-8"
+_PROFILE = "export PATH=/usr/bin:/bin:/usr/sbin:/sbin\nexport LANG=C.UTF-8\n"
+_FILES = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nbin:x:1:1:bin:/bin:/usr/sbin/nologin\n"
+    "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    "etc/group": "root:x:0:\nbin:x:1:\ntty:x:5:\ndisk:x:6:\nmail:x:8:\nnogroup:x:65534:\n",
+    "etc/shadow": "root:*:19000:0:99999:7:::\n",
+    "etc/gshadow": "root:*::\n",
+    "etc/shells": "/bin/bash\n",
+    "etc/profile": _PROFILE,
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "etc/login.defs": "UID_MIN 1000\nGID_MIN 1000\nCREATE_HOME no\n",
+    "etc/os-release": f'ID=lab\nNAME="Lab"\nVERSION_ID={RELEASEVER}\nPRETTY_NAME="Lab {RELEASEVER}"\n'
+    f'PLATFORM_ID="{PLATFORM}"\n',
+    "etc/rpm/macros.lab": f"%_dbpath /var/lib/rpm\n%dist {DIST}\n%lab {RELEASEVER}\n%_build_id_links none\n"
+    "%_enable_debug_packages 0\n%_debugsource_packages 0\n%_binary_payload w3.zstdio\n",
+}
+_FOLDERS = (
+    "usr/bin usr/sbin usr/lib usr/lib64 usr/lib32 usr/include usr/libexec usr/share usr/src/kernels usr/local/bin etc/rpm "
+    "etc/profile.d etc/ld.so.conf.d etc/modprobe.d etc/dnf/vars etc/yum.repos.d etc/pki/rpm-gpg var/lib/rpm var/log "
+    "var/cache var/tmp tmp run root home opt srv mnt media boot dev proc sys builddir"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabDistro:
+    """Where the repository lies and what it holds."""
+
+    repository: Path
+    kernels: tuple[LabKernel, ...]
+    base_packages: tuple[str, ...]
+    client_packages: tuple[str, ...]
+    releasever: str = RELEASEVER
+    platform: str = PLATFORM
+    arch: str = "x86_64"
+
+
+def make_distro(cache: Path = CACHE, *, series: Sequence[str] = ()) -> LabDistro:
+    """Make or refresh the distribution under ``<cache>/lab``; only what changed is built again.
+
+    ``series`` adds the newest kernel of further series, e.g. ("6.12",).
+    """
+    archive = Archive(cache)
+    archive.update()
+    rpms = cache / "lab/rpms"
+    rpms.mkdir(parents=True, exist_ok=True)
+    choices = choose(archive, series)
+    debs = archive.download_closure(sorted({*BASE, *CLIENT, *EXTRA, *(c.compiler for c in choices)}))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        kernels = pool.submit(make_kernels, archive, choices, rpms)
+        files = _convert_all(debs, rpms, pool)
+        files += [cached(["filesystem", Path(__file__).read_text()], _filesystem, rpms)]
+        files += [cached(["cuda", name, Path(__file__).read_text()], fill, rpms) for name, fill in _CUDA.items()]
+        described, kernel_files = kernels.result()
+    repository = _repository(cache / "lab/distro", [*files, *kernel_files])
+    return LabDistro(
+        repository=repository, kernels=tuple(described), base_packages=BASE, client_packages=CLIENT
+    )
+
+
+def _convert_all(debs: Sequence[Path], output: Path, pool: ThreadPoolExecutor) -> list[Path]:
+    fields = dict(zip(debs, pool.map(control, debs), strict=True))
+    have = {f["Package"] for f in fields.values()}
+    provided = {g[0] for f in fields.values() for g in alternatives(f.get("Provides", ""))}
+    provided |= {alias for aliases in ALIAS.values() for alias in aliases}
+    tasks = [
+        pool.submit(convert, deb, f, requirements(f, have, provided), output)
+        for deb, f in fields.items()
+        if f["Package"] not in DROP
+    ]
+    return [task.result() for task in tasks]
+
+
+def _filesystem(root: Path) -> Package:
+    for folder in _FOLDERS.split():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "sbin", "lib", "lib64", "lib32"):
+        (root / name).symlink_to(f"usr/{name}")
+    (root / "usr/bin/sh").symlink_to("bash")
+    (root / "var/run").symlink_to("../run")
+    for name, text in _FILES.items():
+        (root / name).write_text(text)
+    for name in ("tmp", "var/tmp"):
+        (root / name).chmod(0o1777)
+    return Package(
+        name="filesystem",
+        version=RELEASEVER,
+        release=f"1{DIST}",
+        summary="Base directories and accounts of the lab distribution",
+        root=root,
+        provides=[*sorted(DROP), f"system-release = {RELEASEVER}", f"lab-release = {RELEASEVER}", "/bin/sh"],
+    )
+
+
+def _cuda_toolkit(root: Path) -> Package:
+    folder = root / "usr/local/cuda-11.8"
+    folder.mkdir(parents=True)
+    (folder / "version.json").write_text(json.dumps({"cuda": {"name": "CUDA SDK", "version": "11.8"}}) + "\n")
+    return Package(
+        name=CUDA,
+        version="11.8.0",
+        release=f"1{DIST}",
+        summary="CUDA toolkit 11.8: the archive's CUDA runtime and its version file",
+        root=root,
+        requires=["filesystem", "libcudart11.0"],
+    )
+
+
+def _cuda_meta(root: Path) -> Package:
+    (root / "usr/share/cuda").mkdir(parents=True)
+    return Package(
+        name="cuda", version="11.8.0", release=f"1{DIST}", summary="CUDA", root=root, requires=[f"{CUDA} = 11.8.0"]
+    )
+
+
+_CUDA = {CUDA: _cuda_toolkit, "cuda": _cuda_meta}
+
+
+def _repository(folder: Path, rpms: Sequence[Path]) -> Path:
+    """A folder of links to these RPMs with metadata, named by what is in it; ``current`` points to it."""
+    digest = hashlib.sha256("\n".join(sorted(str(p) for p in rpms)).encode()).hexdigest()[:16]
+    place = folder / digest
+    if not (place / "repodata/repomd.xml").is_file():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        for rpm in rpms:
+            os.link(rpm, place / rpm.name)
+        createrepo = which("createrepo_c")
+        assert createrepo is not None, "createrepo_c is not installed"
+        run([createrepo, "--quiet", "--no-database", "--compress-type=gz", "--revision=1", place], timeout=600)
+    current = folder / "current.new"
+    current.unlink(missing_ok=True)
+    current.symlink_to(digest)
+    current.rename(folder / "current")
+    return place
+
+
+def describe(distro: LabDistro) -> dict[str, object]:
+    """As JSON."""
+    return {**asdict(distro), "repository": str(distro.repository)}

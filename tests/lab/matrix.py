@@ -1,0 +1,146 @@
+"""A matrix.yaml, its streams and its mock configuration for the lab's distribution, kernels and drivers.
+
+Written through the YAML library into a folder of its own; the production code reads it like any other configuration.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.distro import LabDistro
+from tests.lab.runfile import LabDriver
+
+LAB = Path(__file__).parent
+# Lifetimes and GPU generations as in the production matrix.yaml, so that the support matrix reads the same.
+LIFETIMES: dict[str, dict[str, Any]] = {
+    "470": {"type": "LTS", "eol": "2024", "max_cuda": "11.4", "gpus": ["kepler", "maxwell", "pascal", "volta", "turing"]},
+    "535": {"type": "LTS", "eol": "2026-06", "max_cuda": "12.2", "gpus": ["maxwell", "pascal", "volta", "turing"]},
+    "550": {"type": "PB", "eol": None, "max_cuda": "12.4", "gpus": ["maxwell", "pascal", "volta", "turing"]},
+    "570": {"type": "PB", "eol": "2026-02", "max_cuda": "12.8", "gpus": ["maxwell", "pascal", "volta", "turing"]},
+}
+PROFILES = {
+    "default": {
+        "packages": ["nvidia-driver", "nvidia-driver-cuda", "cuda-drivers"],
+        "description": "Driver, CUDA driver libraries and tools",
+    },
+    "ks": {"packages": ["nvidia-driver", "nvidia-driver-cuda"], "description": "For kickstart files"},
+}
+
+
+def stream(name: str, branch: str, flavor: str, *, kmods: str = "precompiled", default: bool = False) -> dict[str, Any]:
+    """One stream file's content."""
+    how = "built on the host by DKMS" if kmods == "dkms" else "precompiled kernel modules"
+    what = "newest complete driver" if branch == "newest-complete" else f"R{branch} drivers"
+    return {
+        "stream": name,
+        "branch": branch,
+        "flavor": flavor,
+        "kmods": kmods,
+        "default": default,
+        "summary": f"NVIDIA {what}, {flavor} modules, {how}",
+        "description": f"The {what} with {flavor} kernel modules, {how}. From the lab: not for use on a real host.",
+        "profiles": PROFILES,
+        "default_profile": "default",
+    }
+
+
+def demo_streams(branches: Iterable[str]) -> list[dict[str, Any]]:
+    """rNNN-open of each branch, latest (open, the default) and latest-dkms."""
+    streams = [stream(f"r{b}-open", b, "open") for b in branches]
+    streams.append(stream("latest", "newest-complete", "open", default=True))
+    streams.append(stream("latest-dkms", "newest-complete", "open", kmods="dkms"))
+    return streams
+
+
+def write_lab_matrix(
+    folder: Path,
+    distro: LabDistro,
+    drivers: Sequence[LabDriver],
+    streams: Sequence[dict[str, Any]],
+    *,
+    kernels: Sequence[str] | None = None,
+    flavors: Sequence[str] | None = None,
+    modules: Sequence[str] | None = None,
+    exclude: Sequence[dict[str, str]] = (),
+) -> Path:
+    """Write matrix.yaml, streams/ and mock-configs/ into ``folder``; returns the path of matrix.yaml.
+
+    ``kernels`` names the kernel releases to take (all when None), ``flavors`` and ``modules`` narrow the drivers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "streams", ignore_errors=True)
+    (folder / "streams").mkdir()
+    (folder / "mock-configs").mkdir(exist_ok=True)
+    shutil.copyfile(LAB / "mock-configs" / "lab9.cfg.j2", folder / "mock-configs" / "lab9.cfg.j2")
+    for one in streams:
+        _write(folder / "streams" / f"{one['stream']}.yaml", one)
+    matrix = {
+        "schema": 1,
+        "module": "nvidia-driver",
+        "epoch": 3,
+        "vendor": "repobuild lab",
+        "distributions": {"lab9": _distribution(distro)},
+        "kernels": [_kernel(k, distro) for k in distro.kernels if kernels is None or k.release in kernels],
+        "branches": _branches(drivers, flavors, modules),
+        "exclude": list(exclude),
+    }
+    _write(folder / "matrix.yaml", matrix)
+    return folder / "matrix.yaml"
+
+
+def _write(path: Path, document: object) -> None:
+    path.write_text(yaml.safe_dump(document, sort_keys=False, width=120))
+
+
+def _distribution(distro: LabDistro) -> dict[str, Any]:
+    return {
+        "title": "Lab 9, an EL-like distribution made from the host's archive",
+        "platform": "lab9",
+        "dist_tag": ".lab9",
+        "delivery": "modular",
+        "arches": ["x86_64"],
+        "kmod_compression": "xz",
+        "payload": "w3.zstdio",
+        "buildroot": {
+            "template": "lab9.cfg.j2",
+            "releasever": distro.releasever,
+            "packages": list(distro.base_packages),
+            "macros": {"dist": ".lab9"},
+            "repositories": [{"id": "lab", "baseurl": distro.repository.as_uri(), "gpgcheck": False}],
+        },
+    }
+
+
+def _kernel(kernel: Any, distro: LabDistro) -> dict[str, Any]:
+    return {
+        "distribution": "lab9",
+        "release": kernel.release,
+        "arch": distro.arch,
+        "variant": kernel.variant,
+        "core": {"name": kernel.core.name, "evr": kernel.core.evr},
+        "devel": {"name": kernel.devel.name, "evr": kernel.devel.evr, "path": str(kernel.devel_path)},
+        "compiler": {"package": kernel.compiler_package, "command": kernel.compiler_command},
+        "read": f"{kernel.core.name}-{kernel.core.evr} in the lab's repository",
+    }
+
+
+def _branches(
+    drivers: Sequence[LabDriver], flavors: Sequence[str] | None, modules: Sequence[str] | None
+) -> dict[str, Any]:
+    branches: dict[str, Any] = {}
+    for driver in drivers:
+        entry: dict[str, Any] = {
+            "version": driver.version,
+            "flavors": [f for f in driver.flavors if flavors is None or f in flavors],
+            "read": driver.origin,
+            "sources": [{"kind": "run", "arch": "x86_64", "url": str(driver.run)}],
+        }
+        if modules is not None:
+            entry["modules"] = list(modules)
+        branches.setdefault(driver.branch, {**LIFETIMES[driver.branch], "drivers": []})["drivers"].append(entry)
+    return branches

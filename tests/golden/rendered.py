@@ -1,0 +1,79 @@
+"""Everything that has a golden file, by the file's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from builder.model.cells import PackageKind
+from builder.model.matrix import Flavor, Kmods
+from builder.model.sources import SpecFile
+from builder.render import (
+    render_cuda_drivers,
+    render_dkms,
+    render_driver,
+    render_gate,
+    render_kmod,
+    render_mock_config,
+    render_open_meta,
+)
+from tests.golden import sample
+
+COMPUTE_ONLY = ("CUDA_LIB", "CUDA_SYMLINK", "UTILITY_LIB", "UTILITY_BINARY", "DOCUMENTATION", "FIRMWARE")
+LAB_TEMPLATE = Path(__file__).parents[1] / "lab" / "mock-configs" / "lab9.cfg.j2"
+
+
+def _kmod(flavor: Flavor, compression: str, **changes: object) -> SpecFile:
+    dist = sample.distribution(kmod_compression=compression)
+    return render_kmod(sample.cell(flavor=flavor, dist=dist, **changes), sample.sources(), sample.MATRIX)  # type: ignore[arg-type]
+
+
+def _dkms_gate() -> SpecFile:
+    unit = sample.gate(flavor=Flavor.OPEN, kmods=Kmods.DKMS)
+    return render_gate(unit, sample.gate_kernels(sample.K503), 7, sample.MATRIX)
+
+
+def _compute() -> SpecFile:
+    entries = tuple(e for e in sample.manifest(sample.D535.version) if e.type in COMPUTE_ONLY)
+    unit = sample.unit(PackageKind.DRIVER)
+    return render_driver(unit, sample.sources(entries=entries), sample.MATRIX, serial=2)
+
+
+def _proprietary_gate() -> SpecFile:
+    kernels = sample.gate_kernels(sample.K427, flavor=Flavor.PROPRIETARY)
+    return render_gate(sample.gate(flavor=Flavor.PROPRIETARY), kernels, 1, sample.MATRIX)
+
+
+SPECS: dict[str, Callable[[], SpecFile]] = {
+    "kmod-open-xz.spec": lambda: _kmod(Flavor.OPEN, "xz"),
+    "kmod-proprietary-zstd.spec": lambda: _kmod(Flavor.PROPRIETARY, "zstd"),
+    "kmod-cloud-none.spec": lambda: _kmod(Flavor.OPEN, "none", k=sample.CLOUD),
+    "gate-open.spec": lambda: render_gate(
+        sample.gate(), sample.gate_kernels(sample.K427, sample.K570, sample.CLOUD), 7, sample.MATRIX
+    ),
+    "gate-proprietary.spec": _proprietary_gate,
+    "gate-open-dkms.spec": _dkms_gate,
+    "driver.spec": lambda: render_driver(sample.unit(PackageKind.DRIVER), sample.sources(), sample.MATRIX),
+    "driver-compute.spec": _compute,
+    "dkms-open.spec": lambda: render_dkms(
+        sample.unit(PackageKind.DKMS, flavor=Flavor.OPEN), sample.sources(), sample.MATRIX
+    ),
+    "cuda-drivers.spec": lambda: render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS), sample.MATRIX),
+    "nvidia-open.spec": lambda: render_open_meta(sample.unit(PackageKind.OPEN_META), sample.MATRIX),
+}
+
+
+def _mock(name: str) -> Callable[[], str]:
+    dist = sample.distribution(name)
+    return lambda: render_mock_config(dist.chroots[0], dist)
+
+
+MOCK_CONFIGS: dict[str, Callable[[], str]] = {f"{name}.cfg": _mock(name) for name in ("el7", "el8", "el9", "el10")}
+
+
+def _lab() -> str:
+    dist = sample.distribution("lab9")
+    return render_mock_config(dist.chroots[0], dist, template=LAB_TEMPLATE.read_text())
+
+
+MOCK_CONFIGS["lab9.cfg"] = _lab

@@ -1,0 +1,1 @@
+"""Tests with real programs: rpm, dnf, gpg, createrepo_c, makeself."""

@@ -10,7 +10,7 @@ from builder.config.nodes import EMPTY, Node, read_yaml
 from builder.errors import Mistake
 
 DEFAULT_MOCK_CONFIGS = "mock-configs"
-# A wheel carries the program's own templates below builder/data/, a checkout at its top (pyproject.toml, force-include).
+# The program's own templates: below builder/data/ in a wheel, at the top of a checkout (pyproject.toml, force-include).
 _PACKAGE = Path(__file__).resolve().parents[1]
 _OWN_MOCK_CONFIGS = (_PACKAGE / "data" / DEFAULT_MOCK_CONFIGS, _PACKAGE.parent / DEFAULT_MOCK_CONFIGS)
 

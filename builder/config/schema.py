@@ -174,7 +174,7 @@ class MatrixFile(_File):
     """Of all driver packages."""
     vendor: Text
     mock_configs: Text | None = None
-    """Folder of the mock configuration templates, seen from matrix.yaml; mock-configs/ beside it, or the program's own."""
+    """Folder of mock configuration templates; unless given mock-configs/ beside matrix.yaml or the program's own."""
     distributions: Annotated[dict[str, DistributionEntry], Field(min_length=1)]
     kernels: list[KernelEntry]
     branches: Annotated[dict[str, BranchEntry], Field(min_length=1)]

@@ -51,7 +51,7 @@ KERNELS = (K427, K503, K570, RT, CLOUD)
 
 
 def driver(version: str, *, flavors: tuple[Flavor, ...] = tuple(Flavor)) -> Driver:
-    branch = version.split(".")[0]
+    branch = version.split(".", maxsplit=1)[0]
     return Driver(version=version, branch=branch, flavors=flavors, sources=(), read_from="tests", modules=MODULES)
 
 

@@ -212,10 +212,13 @@ def _target(entry: ManifestEntry, version: str) -> str:
 
 
 def _mode(entry: ManifestEntry) -> int:
-    """rpm looks for sonames only in executable files, so libraries are 0755; nobody but root writes anything."""
-    if entry.type in _LIBRARY_TYPES:
-        return 0o755
-    return (entry.mode & 0o4755) | 0o444 if entry.mode else 0o644
+    """The manifest says what is executable; rpm looks for sonames only in executable files, so libraries are that too.
+
+    nvidia-modprobe is setuid root as in NVIDIA's own packages: without it the first CUDA program of a user fails.
+    """
+    if entry.type == "NVIDIA_MODPROBE":
+        return 0o4755
+    return 0o755 if entry.type in _LIBRARY_TYPES or entry.mode & 0o111 else 0o644
 
 
 def _match(table: dict[str, str], name: str) -> str | None:

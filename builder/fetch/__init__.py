@@ -1,0 +1,7 @@
+"""Sources: fetched, checked against matrix.lock.yaml, and driver archives made ready for packaging."""
+
+from builder.fetch.manifest import Manifest, parse_manifest
+from builder.fetch.prepare import find_prepared, prepare_driver
+from builder.fetch.source import fetch_source, pin_source
+
+__all__ = ["Manifest", "fetch_source", "find_prepared", "parse_manifest", "pin_source", "prepare_driver"]

@@ -28,7 +28,7 @@ class PublicationContent:
     arch: str
     streams: tuple[StreamContent, ...]  # sorted by stream name
     sources: tuple[Artifact, ...]  # signed SRPMs (open parts only), may be empty
-    files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside repodata/: support-matrix.json, support-matrix.html
+    files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside repodata/: support-matrix.json …
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,112 @@
+"""Qualify the packages around a driver: names as planned, files only where they belong, nothing twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from builder.model.cells import Artifact, Check, PackageKind, Unit, Verdict
+from builder.model.matrix import Matrix
+from builder.model.naming import driver_ev, package_nevras
+from builder.qualify.checks import LEVEL, check
+from builder.tools.rpms import RpmHeader, read_header
+
+_LIBRARIES = ("/usr/lib64/", "/usr/share/nvidia")
+_MAN = "/usr/share/man/man1/"
+# What each package may hold, beside its licence: prefixes of absolute paths.
+_PREFIXES: dict[str, tuple[str, ...]] = {
+    "nvidia-kmod-common": (
+        "/usr/lib/modprobe.d/nvidia",
+        "/usr/lib/udev/rules.d/",
+        "/usr/lib/dracut/dracut.conf.d/",
+        "/usr/share/doc/nvidia-kmod-common",
+    ),
+    "nvidia-driver": (
+        "/usr/bin/nvidia-",
+        "/usr/lib64/xorg/modules/",
+        "/usr/share/X11/xorg.conf.d/",
+        "/usr/share/nvidia",
+        "/usr/share/dbus-1/",
+        "/usr/share/pixmaps/",
+        "/usr/lib/nvidia",
+        "/usr/lib/systemd/",
+        "/etc/nvidia",
+        _MAN,
+    ),
+    "nvidia-driver-libs": (
+        *_LIBRARIES,
+        "/usr/bin/nvidia-",
+        "/usr/share/glvnd/",
+        "/usr/share/vulkan/",
+        "/usr/share/vulkansc/",
+        "/usr/share/egl/",
+    ),
+    "nvidia-driver-cuda": ("/usr/bin/nvidia-", "/etc/OpenCL/vendors/", _MAN),
+    "nvidia-driver-cuda-libs": _LIBRARIES,
+    "nvidia-firmware": ("/usr/lib/firmware/nvidia/{version}",),
+    "nvidia-modprobe": ("/usr/bin/nvidia-modprobe", _MAN),
+    "dkms-nvidia": ("/usr/src/nvidia-{version}",),
+    "cuda-drivers": (),
+    "nvidia-open": (),
+}
+
+
+def qualify_packages(unit: Unit, artifacts: Sequence[Artifact], matrix: Matrix, *, serial: int = 1) -> Verdict:
+    """The static verdict on the packages of any unit but a kmod."""
+    planned = package_nevras(unit, matrix, serial=serial)
+    nevras = [a.nevra for a in artifacts]
+    faults = [f"unexpected package {n}" for n in nevras if n not in planned]
+    faults += [f"{n} is there {nevras.count(n)} times" for n in dict.fromkeys(nevras) if nevras.count(n) > 1]
+    faults += [] if planned[0] in nevras else [f"{planned[0]} is missing"]
+    headers = {a.nevra.name: read_header(a.path) for a in artifacts}
+    checks = (
+        check("nevra", faults, passed=[str(n) for n in nevras]),
+        _check_files(unit, headers),
+        _check_twice(headers),
+        check("dependencies", list(_dependency_faults(unit, headers, matrix)), passed=["as designed"]),
+    )
+    return Verdict(unit_id=unit.id, level=LEVEL, checks=checks)
+
+
+def _check_files(unit: Unit, headers: Mapping[str, RpmHeader]) -> Check:
+    faults = []
+    for name, header in headers.items():
+        prefixes = tuple(p.format(version=unit.driver.version) for p in _PREFIXES.get(name, ()))
+        licences = f"/usr/share/licenses/{name}"
+        faults += [
+            f"{name}: {path} does not belong here"
+            for path in header.files
+            if not path.startswith((*prefixes, f"{licences}/")) and path != licences
+        ]
+    count = sum(len(header.files) for header in headers.values())
+    return check("files", faults, passed=[f"{count} files and folders where they belong"])
+
+
+def _check_twice(headers: Mapping[str, RpmHeader]) -> Check:
+    owners: dict[str, list[str]] = defaultdict(list)
+    for name, header in headers.items():
+        for path in header.files:
+            owners[path].append(name)
+    # A path with others below it is a folder, and folders may be owned together.
+    folders = {path.rsplit("/", 1)[0] for path in owners}
+    faults = [
+        f"{path} is in {' and '.join(names)}"
+        for path, names in sorted(owners.items())
+        if len(names) > 1 and path not in folders
+    ]
+    return check("twice", faults, passed=[f"{len(headers)} packages share no file"])
+
+
+def _dependency_faults(unit: Unit, headers: Mapping[str, RpmHeader], matrix: Matrix) -> Iterable[str]:
+    ev = driver_ev(unit.driver, matrix)
+    libraries = headers.get("nvidia-driver-cuda-libs")
+    if libraries is not None:
+        for requirement in libraries.requires:
+            if "kmod" in requirement:  # containers install it on hosts whose modules are not packages of theirs
+                yield f"nvidia-driver-cuda-libs requires {requirement}"
+    driver = headers.get("nvidia-driver")
+    if unit.kind is PackageKind.DRIVER and driver is not None and f"nvidia-kmod-common = {ev}" not in driver.requires:
+        yield f"nvidia-driver lacks nvidia-kmod-common = {ev}"
+    gate = headers.get("nvidia-kmod-common")
+    if unit.kind is PackageKind.GATE and gate is not None and f"nvidia-kmod = {ev}" not in gate.provides:
+        yield f"nvidia-kmod-common lacks Provides: nvidia-kmod = {ev}"

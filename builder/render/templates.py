@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -23,12 +24,11 @@ def template_folder(kind: str) -> Path:
     raise RenderError(f"the program's own {kind}/ folder is missing", hint="install repobuild again")
 
 
-@cache
-def _environment(kind: str) -> jinja2.Environment:
+def _environment(folders: tuple[Path, ...], finalize: Callable[[object], object] | None) -> jinja2.Environment:
     return jinja2.Environment(  # noqa: S701  specs and python are no HTML; finalize escapes for rpm
-        loader=jinja2.FileSystemLoader(template_folder(kind)),
+        loader=jinja2.FileSystemLoader(folders),
         undefined=jinja2.StrictUndefined,
-        finalize=rpm_text if kind == "specs" else None,
+        finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -36,26 +36,27 @@ def _environment(kind: str) -> jinja2.Environment:
     )
 
 
+@cache
+def _spec_environment() -> jinja2.Environment:
+    return _environment((template_folder("specs"),), rpm_text)
+
+
 def fill_spec(template: str, **values: object) -> str:
     """Render a template of specs/; raises RenderError when a value is missing or cannot stand in a spec."""
-    return _fill(lambda: _environment("specs").get_template(template), template, values)
+    return _fill(_spec_environment(), template, values)
 
 
-def fill_mock_config(template: str, text: str | None, **values: object) -> str:
-    """Render a template of mock-configs/, or ``text``, which may include the shipped ones."""
-    environment = _environment("mock-configs").overlay()
+def fill_mock_config(template: str, folder: Path | None, **values: object) -> str:
+    """Render a template of ``folder`` or of mock-configs/, whose files both may include; raises RenderError."""
+    own = template_folder("mock-configs")
+    environment = _environment((folder, own) if folder else (own,), None)
     environment.filters["py"] = repr
-    return _fill(
-        lambda: environment.from_string(text) if text is not None else environment.get_template(template),
-        template,
-        values,
-    )
+    return _fill(environment, template, values)
 
 
-def _fill(find: object, template: str, values: dict[str, object]) -> str:
-    assert callable(find)  # noqa: S101
+def _fill(environment: jinja2.Environment, template: str, values: dict[str, object]) -> str:
     try:
-        return str(find().render(values))
+        return environment.get_template(template).render(values)
     except jinja2.TemplateNotFound as exc:
         raise RenderError(f"{template}: there is no template {exc.name}") from exc
     except jinja2.TemplateError as exc:

@@ -20,7 +20,7 @@ from builder.render import (
 from tests.golden import sample
 
 COMPUTE_ONLY = ("CUDA_LIB", "CUDA_SYMLINK", "UTILITY_LIB", "UTILITY_BINARY", "DOCUMENTATION", "FIRMWARE")
-LAB_TEMPLATE = Path(__file__).parents[1] / "lab" / "mock-configs" / "lab9.cfg.j2"
+LAB_TEMPLATES = Path(__file__).parents[1] / "lab" / "mock-configs"
 
 
 def _kmod(flavor: Flavor, compression: str, **changes: object) -> SpecFile:
@@ -73,7 +73,7 @@ MOCK_CONFIGS: dict[str, Callable[[], str]] = {f"{name}.cfg": _mock(name) for nam
 
 def _lab() -> str:
     dist = sample.distribution("lab9")
-    return render_mock_config(dist.chroots[0], dist, template=LAB_TEMPLATE.read_text())
+    return render_mock_config(dist.chroots[0], dist, LAB_TEMPLATES)
 
 
 MOCK_CONFIGS["lab9.cfg"] = _lab

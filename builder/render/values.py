@@ -9,7 +9,7 @@ from builder.model.matrix import Chroot
 from builder.model.nevra import Nevra
 
 # A word is safe in rpm dependencies, file lists and shell words alike; names are narrower still.
-_WORD = re.compile(r"[A-Za-z0-9/][A-Za-z0-9._+~^:/@-]*")
+_WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9._+~^:/@-]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^]*")
 _PAYLOAD = re.compile(r"w[0-9]{1,2}\.(?:gzdio|bzdio|xzdio|lzdio|zstdio|ufdio)")

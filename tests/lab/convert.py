@@ -71,6 +71,7 @@ class Package:
     requires: Sequence[str] = ()
     conflicts: Sequence[str] = ()
     scriptlets: str = ""  # %post … sections
+    find_provides: bool = True  # let rpm look for sonames; slow on thousands of files that have none
     license: str = "as its Debian package says"
 
 
@@ -219,6 +220,7 @@ def _spec(package: Package, work: Path) -> str:
         f"Summary: {package.summary.replace('%', '%%')}",
         f"License: {package.license}",
         "AutoReq: no",
+        f"AutoProv: {'yes' if package.find_provides else 'no'}",
         *(["BuildArch: noarch"] if package.noarch else []),
         *(f"Provides: {p}" for p in package.provides),
         *(f"Requires: {r}" for r in package.requires),

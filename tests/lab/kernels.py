@@ -1,7 +1,9 @@
 """Real kernels of the archive as EL-like packages: kernel-core, kernel-modules, kernel-devel and the kernel meta.
 
 Which ones is decided by rule from what the archive has today: the newest ABIs of the host's own series, the newest cloud
-flavor, and on request the newest of a later series.
+flavor, and on request the newest of a later series. Kernels of the release itself come before those of its security
+suite: the archive's drivers were made for the former, and stable updates have broken them before (6.1.187 changed
+pci_resize_resource(), which no open driver of the release follows).
 """
 
 from __future__ import annotations
@@ -80,11 +82,13 @@ def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
     wanted = [((host, "generic"), 2), ((host, "cloud"), 1)] + [((s, "generic"), 1) for s in series if s != host]
     chosen = []
     for key, count in wanted:
-        usable = (c for _, r in sorted(offered.get(key, []), reverse=True) if (c := _examine(archive, r, key[1])))
-        found = [c for c, _ in zip(usable, range(count), strict=False)]
+        newest = [release for _, release in sorted(offered.get(key, []), reverse=True)]
+        settled = [r for r in newest if any(c.suite in archive.suites for c in archive.candidates(f"linux-image-{r}"))]
+        order = [*settled, *(r for r in newest if r not in settled)]
+        found = [c for r in order if (c := _examine(archive, r, key[1])) is not None][:count]
         if len(found) < count:
             raise LabUnavailableError(f"the archive has {len(found)} {key[1]} kernels of {key[0]}, {count} are needed")
-        chosen.extend(reversed(found))
+        chosen.extend(sorted(found, key=lambda c: [int(n) for n in re.findall(r"\d+", c.release)]))
     return chosen
 
 
@@ -154,6 +158,7 @@ def _describe(choice: Choice, part: str, root: Path, **more: object) -> Package:
         "summary": f"Linux kernel {release}" + (f" ({part})" if part else ""),
         "license": "GPL-2.0-only",
         "root": root,
+        "find_provides": False,
     }
     if part in ("core", "modules", "devel"):
         values["provides"] = [f"{choice.package(part)}-uname-r({release})", "installonlypkg(kernel)"]

@@ -1,0 +1,114 @@
+"""The light driver: a stand-in of the same shape as NVIDIA's, built in seconds, for the fast tests.
+
+Its sources lie in tests/lab/light/. It stands beside the real drivers (tests.lab.drivers), never instead of them.
+``python -m tests.lab.light --version 535.261.03`` prints what was made as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from builder.tools.run import run
+from tests.lab.archive import CACHE
+from tests.lab.runfile import LabDriver, cached_run
+
+SOURCES = Path(__file__).parent / "light"
+VERSIONS = ("470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")  # real versions, stand-in content
+LICENSES = {"open": "Dual MIT/GPL", "proprietary": "Proprietary"}
+TREES = {"open": "kernel-open", "proprietary": "kernel"}
+_BLOB_FLAGS = (
+    "-O2 -ffreestanding -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none "
+    "-fno-asynchronous-unwind-tables -mno-sse -mno-mmx -g0 -fno-jump-tables"
+).split()
+_LIBRARIES = {
+    "libcuda": "libcuda.so.1",
+    "libnvidia-ml": "libnvidia-ml.so.1",
+    "libnvidia-ptxjitcompiler": "libnvidia-ptxjitcompiler.so.1",
+}
+
+
+def make_light(
+    versions: Sequence[str] = VERSIONS, *, cache: Path = CACHE, broken: Mapping[str, str] | None = None
+) -> list[LabDriver]:
+    """Stand-in drivers of these versions, open and proprietary (before 515: proprietary only, as the real ones).
+
+    ``broken`` gives a C condition by version (e.g. ``{"550.163.01": "defined(CONFIG_PREEMPT_RT)"}``): where a kernel
+    fulfils it, that driver's compilation fails.
+    """
+    made = []
+    sources = hashlib.sha256()
+    for path in sorted(p for p in SOURCES.rglob("*") if p.is_file()):
+        sources.update(path.read_bytes())
+    for version in versions:
+        branch = version.partition(".")[0]
+        flavors = ("proprietary", "open") if int(branch) >= 515 else ("proprietary",)
+        condition = (broken or {}).get(version, "")
+        identity = ["light", sources.hexdigest(), condition, *flavors, Path(__file__).read_text()]
+        archive = cached_run(
+            cache, identity, version, lambda tree, v=version, f=flavors, c=condition: _fill(tree, v, f, c)
+        )
+        made.append(
+            LabDriver(
+                branch=branch, version=version, run=archive, flavors=flavors, origin="repobuild's stand-in driver"
+            )
+        )
+    return made
+
+
+def _fill(tree: Path, version: str, flavors: Sequence[str], condition: str) -> None:
+    with tempfile.TemporaryDirectory(dir=tree.parent) as tmp:
+        work = Path(tmp)
+        for flavor in flavors:
+            _kernel_tree(tree / TREES[flavor], version, flavor, condition, work)
+        for stem, soname in _LIBRARIES.items():
+            source = _substitute(SOURCES / "userspace/library.c", work / f"{stem}.c", VERSION=version)
+            target = tree / f"{stem}.so.{version}"
+            flags = ["-shared", "-fPIC", "-O2", "-g0", f"-Wl,-soname,{soname}", "-Wl,--build-id=none"]
+            run(["gcc", *flags, "-o", target, source.name], timeout=60, cwd=work)
+        smi = _substitute(SOURCES / "userspace/nvidia-smi.c", work / "nvidia-smi.c", VERSION=version)
+        run(["gcc", "-O2", "-g0", "-Wl,--build-id=none", "-o", tree / "nvidia-smi", smi.name], timeout=60, cwd=work)
+    (tree / "firmware").mkdir()
+    for name in ("gsp_ga10x.bin", "gsp_tu10x.bin"):
+        (tree / "firmware" / name).write_text(f"stand-in firmware {name} {version}\n")
+    shutil.copyfile(SOURCES / "README", tree / "LICENSE")
+
+
+def _kernel_tree(target: Path, version: str, flavor: str, condition: str, work: Path) -> None:
+    for source in sorted(p for p in SOURCES.rglob("*") if p.is_file()):
+        relative = source.relative_to(SOURCES)
+        if relative.parts[0] not in ("blob", "userspace", "README"):
+            (target / relative).parent.mkdir(parents=True, exist_ok=True)
+            broken = f'#if {condition}\n#error "this stand-in does not support such a kernel"\n#endif' if condition else ""
+            _substitute(source, target / relative, VERSION=version, LICENSE=LICENSES[flavor], BREAK=broken)
+    for blob, folder in (("nv-kernel", "nvidia"), ("nv-modeset-kernel", "nvidia-modeset")):
+        source = _substitute(SOURCES / f"blob/{blob}.c", work / f"{blob}.c", VERSION=version, FLAVOR=flavor)
+        output = target / folder / f"{blob}.o_binary"
+        run(["gcc", *_BLOB_FLAGS, "-c", "-o", output, source.name], timeout=60, cwd=work)
+
+
+def _substitute(source: Path, target: Path, **values: str) -> Path:
+    text = source.read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    target.write_text(text)
+    return target
+
+
+def main() -> None:
+    """Make the stand-ins asked for and describe them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.light", description=__doc__)
+    parser.add_argument("--version", action="append")
+    drivers = make_light(parser.parse_args().version or VERSIONS)
+    json.dump([{**asdict(d), "run": str(d.run)} for d in drivers], sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()

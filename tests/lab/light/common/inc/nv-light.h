@@ -5,6 +5,9 @@
 #include <linux/kernel.h>
 #include <linux/module.h>
 
+#define NV_VERSION_STRING "@VERSION@"
+#define NV_LICENSE "@LICENSE@"
+
 struct nvidia_light_ops {
 	const char *version;
 	unsigned long checksum;

@@ -1,0 +1,208 @@
+"""The chroot builder (docs/adr/0005-chroot-builder.md): dnf installroot base, overlay, namespaces; no mock needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from builder.build.failures import disk_full, evidence
+from builder.build.inner_root import INDEX, PACKAGES, ROOT
+from builder.build.job import BuildJob, RootJob, read_failure, write_job
+from builder.errors import (
+    BuildrootError,
+    BuildTimeoutError,
+    DiskFullError,
+    RepobuildError,
+    ToolError,
+    ToolMissingError,
+    ToolTimeoutError,
+)
+from builder.model.matrix import Chroot
+from builder.model.sources import BuildRequest, Buildroot
+from builder.store import Store, remove_tree
+from builder.tools.confine import namespaces
+from builder.tools.repomd import is_local, repository_state
+from builder.tools.run import run, tail, which
+
+FORMAT = 1  # of base roots; a new number makes all of them again
+_ROOT_TIMEOUT = 3600.0  # seconds: downloads included
+_GRACE = 60.0  # seconds beyond the build's own timeout for setting up and collecting
+_TMPFS_FROM = 6 << 30  # bytes of available memory: below, builds work on the disk
+_TOOLS = ("unshare", "setpriv", "chroot", "dnf", "rpm")
+
+
+class ChrootBuilder:
+    """Builds as root in overlays over base roots that the store keeps, one a chroot and state of its repositories."""
+
+    name = "chroot"
+    recipe = "chroot 1"
+
+    def __init__(self, store: Store, *, tmpfs_from: int = _TMPFS_FROM) -> None:
+        self._store = store
+        self._tmpfs_from = tmpfs_from
+
+    def find(self, chroot: Chroot) -> Buildroot | None:
+        """The base root of the repositories' present state, None where there is none or they cannot be read."""
+        try:
+            state = repository_state(chroot)
+        except ToolError:
+            return None
+        folder = self._store.folder("roots", _key(chroot, state))
+        return None if folder is None else _read(chroot, folder, state)
+
+    def prepare(self, chroot: Chroot) -> Buildroot:
+        """Make the base root unless it is there; roots of earlier repository states are removed."""
+        require_root()
+        try:
+            state = repository_state(chroot)
+        except ToolError as exc:
+            raise BuildrootError(f"{chroot.name}: {exc.message}", hint=exc.hint) from exc
+        key = _key(chroot, state)
+        if self._store.folder("roots", key) is None:
+            self._make(chroot, key, state)
+        folder = self._store.folder("roots", key)
+        assert folder is not None  # noqa: S101  just made
+        self._remove_older(chroot, folder)
+        return _read(chroot, folder, state)
+
+    def build(self, request: BuildRequest) -> None:
+        """Build in memory where there is enough, else (or when that is full) on the store's disk."""
+        require_root()
+        size = _available_memory() // 2
+        if size * 2 >= self._tmpfs_from:
+            try:
+                self._build(request, size)
+            except DiskFullError:
+                for leftover in request.resultdir.iterdir():
+                    remove_tree(leftover)
+            else:
+                return
+        self._build(request, 0)
+
+    def _make(self, chroot: Chroot, key: str, state: str) -> None:
+        logs = self._store.logs(f"buildroot-{chroot.name}")
+
+        def fill(folder: Path) -> None:
+            log = logs / "root.log"
+            log.unlink(missing_ok=True)
+            logs.mkdir(parents=True, exist_ok=True)
+            with self._store.tmp() as tmp:
+                job = RootJob(chroot=chroot, folder=folder, log=log, timeout=_ROOT_TIMEOUT)
+                try:
+                    _run_inside("root", job, tmp, network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
+                except ToolTimeoutError as exc:
+                    raise BuildrootError(f"{chroot.name}: {exc.message}", details=tail(log), log=log) from exc
+            if json.loads((folder / INDEX).read_text())["state"] != state:
+                raise BuildrootError(
+                    f"{chroot.name}: a repository changed while the base of the buildroot was made", hint="run again"
+                )
+
+        self._store.put_folder("roots", key, fill)
+
+    def _remove_older(self, chroot: Chroot, current: Path) -> None:
+        for folder in sorted(current.parent.iterdir()):
+            index = folder / INDEX
+            if folder != current and index.is_file() and json.loads(index.read_text())["chroot"] == chroot.name:
+                self._store.remove_folder("roots", folder.name)
+
+    def _build(self, request: BuildRequest, tmpfs_size: int) -> None:
+        root = request.buildroot.path
+        assert root is not None  # noqa: S101  this builder's buildroots have one
+        with self._store.tmp() as tmp:
+            work = tmp / "work"
+            work.mkdir()
+            job = BuildJob(
+                subject=request.unit_id,
+                chroot=request.buildroot.chroot,
+                base=root.parent,
+                srpm=request.srpm,
+                resultdir=request.resultdir,
+                work=work,
+                tmpfs_size=tmpfs_size,
+                source_date_epoch=request.source_date_epoch,
+                timeout=request.timeout + _GRACE,
+                jobs=request.jobs,
+            )
+            local = is_local(request.buildroot.chroot)
+            try:
+                _run_inside("build", job, tmp, network=not local, timeout=request.timeout)
+            except ToolTimeoutError as exc:
+                log = request.resultdir / "build.log"
+                raise BuildTimeoutError(
+                    f"{request.unit_id}: the build ran longer than {request.timeout:g} s and was stopped",
+                    details=tail(log),
+                    hint="if it only needs more time, give it more: --build-timeout",
+                    log=log,
+                ) from exc
+
+
+def require_root() -> None:
+    """Raise BuildrootError unless running as root, ToolMissingError when a program is not installed."""
+    if os.geteuid() != 0:
+        raise BuildrootError(
+            "the chroot builder needs root: it mounts, and installs packages into a root of its own",
+            hint="run as root (sudo repobuild …); compilers still run unprivileged",
+        )
+    missing = [tool for tool in _TOOLS if which(tool) is None]
+    if missing:
+        raise ToolMissingError(
+            f"the chroot builder needs programs that are not installed: {', '.join(missing)}",
+            hint="install util-linux, coreutils, dnf and rpm",
+        )
+
+
+def _run_inside(verb: str, job: RootJob | BuildJob, tmp: Path, *, network: bool, timeout: float) -> None:
+    """Run a job in namespaces of its own; raises what it wrote as its failure."""
+    path = tmp / "job.json"
+    log = tmp / "inner.log"
+    write_job(job, path)
+    argv = [*namespaces(network=network), sys.executable, "-I", "-m", "builder.build.inner", verb, str(path)]
+    try:
+        run(argv, timeout=timeout, log=log)
+    except (ToolTimeoutError, ToolMissingError):
+        raise
+    except ToolError as exc:
+        failure = read_failure(path.with_suffix(".failure"))
+        raise (failure or _broken(job, log)) from exc
+
+
+def _broken(job: RootJob | BuildJob, log: Path) -> RepobuildError:
+    """No failure was written: the kernel refused a mount, or the inner side has a bug."""
+    lines = tail(log, 30)
+    subject = job.subject if isinstance(job, BuildJob) else job.chroot.name
+    if any("No space left on device" in line for line in lines):
+        return disk_full(subject, evidence(lines), log)
+    return BuildrootError(
+        f"{subject}: the buildroot cannot be set up: {lines[-1] if lines else 'no word'}", details=lines
+    )
+
+
+def _key(chroot: Chroot, state: str) -> str:
+    described = asdict(chroot)
+    for name in ("template", "template_text", "macros"):  # mock's, or of builds: they do not change the base
+        del described[name]
+    document = {"format": FORMAT, "chroot": described, "state": state}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _read(chroot: Chroot, folder: Path, state: str) -> Buildroot:
+    text = (folder / PACKAGES).read_text()
+    return Buildroot(
+        chroot=chroot,
+        identity=hashlib.sha256(text.encode()).hexdigest(),
+        packages=tuple(text.splitlines()),
+        path=folder / ROOT,
+        repositories=state,
+    )
+
+
+def _available_memory() -> int:
+    """MemAvailable of /proc/meminfo, in bytes."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0

@@ -1,0 +1,100 @@
+"""From logs to typed failures: dnf's words, rpmbuild's words, full disks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.errors import BuildDependencyError, BuildError, BuildrootError, DiskFullError, RepobuildError
+from builder.tools.run import tail
+
+_FULL = re.compile(r"No space left on device|more space needed on|Disk quota exceeded")
+_DOWNLOAD = re.compile(
+    r"Failed to download metadata|Cannot download|Curl error|Status code: [45]|No URLs in mirrorlist|"
+    r"Error downloading|GPG check FAILED|[Pp]ublic key for .* is not installed|not signed"
+)
+# dnf's summary lines; the rest of its output is progress and repetition.
+_MISSING = re.compile(
+    r"nothing provides|Unable to find a match|No match for argument|conflicts with|cannot install|is filtered out"
+)
+_FIRST = re.compile(
+    r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|No such file or directory$|command not found", re.IGNORECASE
+)
+_LAST_LINES = 12
+_FIRST_LINES = 3
+_SEARCHED = 4000  # lines from the end of a build log: the first error of a parallel make is not far above its end
+
+
+def dependency_failure(subject: str, log: Path) -> RepobuildError:
+    """What dnf's log says of a failed installation of build requirements."""
+    lines = [line.strip() for line in tail(log, 60)]
+    full = [line for line in lines if _FULL.search(line)]
+    if full:
+        return disk_full(subject, full, log)
+    unreachable = [line for line in lines if _DOWNLOAD.search(line)]
+    if unreachable:
+        return BuildrootError(
+            f"{subject}: packages of the buildroot's repositories cannot be had",
+            details=unreachable,
+            hint="check the buildroot's repositories (baseurl, gpgkey) in matrix.yaml, then run again",
+            log=log,
+        )
+    missing = list(dict.fromkeys(line for line in lines if _MISSING.search(line)))
+    words = missing or [line for line in lines if line][-_LAST_LINES:]
+    return BuildDependencyError(
+        f"{subject}: a build requirement cannot be installed: {words[-1] if words else 'dnf failed without a word'}",
+        details=words,
+        hint="add the repository that has it to the distribution's buildroot in matrix.yaml",
+        log=log,
+    )
+
+
+def root_failure(subject: str, log: Path) -> RepobuildError:
+    """What dnf's log says of a base root that could not be made."""
+    lines = [line.strip() for line in tail(log, 60)]
+    full = [line for line in lines if _FULL.search(line)]
+    if full:
+        return disk_full(subject, full, log)
+    told = [line for line in lines if _DOWNLOAD.search(line) or _MISSING.search(line)]
+    words = list(dict.fromkeys(told)) or [line for line in lines if line][-_LAST_LINES:]
+    return BuildrootError(
+        f"{subject}: the base of the buildroot cannot be made: {words[-1] if words else 'dnf failed without a word'}",
+        details=words,
+        hint="check the buildroot's repositories and packages in matrix.yaml",
+        log=log,
+    )
+
+
+def rpmbuild_failure(subject: str, what: str, log: Path) -> RepobuildError:
+    """What a build log says: the first errors, then the last lines."""
+    lines = tail(log, _SEARCHED)
+    full = [line for line in lines[-400:] if _FULL.search(line)]
+    if full:
+        return disk_full(subject, full, log)
+    return BuildError(f"{subject}: {what}{_headline(lines)}", details=evidence(lines), log=log)
+
+
+def evidence(lines: Sequence[str]) -> tuple[str, ...]:
+    """First error lines and last lines of a build log, each once, in order."""
+    first = [n for n, line in enumerate(lines) if _FIRST.search(line)][:_FIRST_LINES]
+    last = range(max(0, len(lines) - _LAST_LINES), len(lines))
+    return tuple(lines[n].strip() for n in sorted({*first, *last}) if lines[n].strip())
+
+
+def _headline(lines: Sequence[str]) -> str:
+    """The first error of a compiler, else the first of anybody."""
+    compiler = (line.strip() for line in lines if re.search(r"[\w/.+-]+:\d+(?::\d+)?: (?:fatal )?error:", line))
+    other = (line.strip() for line in lines if _FIRST.search(line))
+    found = next(compiler, None) or next(other, None)
+    return f": {found}" if found else ""
+
+
+def disk_full(subject: str, words: Sequence[str], log: Path) -> DiskFullError:
+    """No space left, in the tool's words."""
+    return DiskFullError(
+        f"{subject}: no space left on device",
+        details=list(dict.fromkeys(words))[:5],
+        hint="free space and run again: what was finished is kept",
+        log=log,
+    )

@@ -1,0 +1,41 @@
+"""What runs inside a buildroot's namespaces, as process 1 of them: ``python -m builder.build.inner root|build JOB``.
+
+All mounts, and every process that a build starts, end with this process. Failures go to ``<JOB>.failure``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from builder.build.inner_build import build
+from builder.build.inner_root import make_root
+from builder.build.job import read_build_job, read_root_job, write_failure
+from builder.errors import RepobuildError
+from builder.tools.rpmbuild import BUILD_HOST
+
+
+def main(argv: list[str]) -> int:
+    """Do one job; 0 when it is done, 1 when its failure was written."""
+    verb, name = argv
+    path = Path(name)
+    # Process 1 ignores signals it has no handler for; leaving at once lets the kernel end everything else.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(143))
+    os.umask(0o022)
+    socket.sethostname(BUILD_HOST)
+    try:
+        if verb == "root":
+            make_root(read_root_job(path))
+        else:
+            build(read_build_job(path))
+    except RepobuildError as exc:
+        write_failure(exc, path.with_suffix(".failure"))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

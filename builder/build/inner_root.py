@@ -1,0 +1,56 @@
+"""Make a base root with dnf; runs inside the namespaces (builder.build.inner)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from builder.build.failures import root_failure
+from builder.build.job import RootJob
+from builder.errors import BuildrootError, ToolError, ToolMissingError
+from builder.tools.dnf import DBPATH, Dnf
+from builder.tools.mounts import api_filesystems
+from builder.tools.rpmbuild import installed_packages
+from builder.tools.run import run
+
+ROOT = "root"
+CACHE = "dnf"
+PACKAGES = "packages.txt"
+INDEX = "root.json"
+_EVAL_TIMEOUT = 60.0  # seconds
+
+
+def make_root(job: RootJob) -> None:
+    """Fill the job's folder: root/ (the tree), dnf/ (metadata of the very state it came from), packages.txt, root.json.
+
+    Raises BuildrootError, DiskFullError.
+    """
+    root = job.folder / ROOT
+    root.mkdir()
+    api_filesystems(root)
+    dnf = Dnf(job.chroot, job.folder / CACHE)
+    try:
+        dnf.install(root, job.chroot.packages, timeout=job.timeout, log=job.log)
+    except ToolMissingError:
+        raise
+    except ToolError as exc:
+        raise root_failure(job.chroot.name, job.log) from exc
+    _require_rpmbuild(job)
+    packages = installed_packages(root, DBPATH)
+    (job.folder / PACKAGES).write_text("".join(f"{line}\n" for line in packages))
+    (job.folder / INDEX).write_text(json.dumps({"chroot": job.chroot.name, "state": dnf.state()}))
+    for leftover in ("log", "persist"):
+        shutil.rmtree(job.folder / CACHE / leftover, ignore_errors=True)
+
+
+def _require_rpmbuild(job: RootJob) -> None:
+    """The root's own rpmbuild must start: a root without it fails here and not in each build."""
+    try:
+        run(["chroot", job.folder / ROOT, "rpmbuild", "--version"], timeout=_EVAL_TIMEOUT)
+    except ToolError as exc:
+        raise BuildrootError(
+            f"{job.chroot.name}: the base of the buildroot has no working rpmbuild",
+            details=exc.details,
+            hint="add rpm-build to the buildroot's packages in matrix.yaml",
+            log=job.log,
+        ) from exc

@@ -1,0 +1,125 @@
+"""dnf on installroots: a configuration of our own, never the host's repositories, plugins or database."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from builder.errors import ToolError
+from builder.model.matrix import Chroot, PackageRef
+from builder.tools.repomd import combined_state, repository_url
+from builder.tools.run import Completed, run
+
+DBPATH = "/var/lib/rpm"
+_DOWNLOAD_TIMEOUT = 1800.0  # seconds
+_OPTIONS: Mapping[str, str] = {
+    "assumeyes": "1",
+    "best": "1",
+    "deltarpm": "0",
+    "install_weak_deps": "0",
+    "keepcache": "1",
+    "obsoletes": "1",
+    "plugins": "0",
+    "protected_packages": "",
+    "retries": "3",
+    "skip_if_unavailable": "0",
+    "timeout": "30",
+    "tsflags": "nodocs",
+}
+
+
+class Dnf:
+    """dnf for one chroot description, with a folder of its own for cache, logs and configuration.
+
+    dnf's lock is a pid file in the cache: two builds in pid namespaces of their own must not share a cache folder.
+    ``fresh`` False never asks a repository again for the metadata that the cache has.
+    """
+
+    def __init__(self, chroot: Chroot, folder: Path, *, fresh: bool = True, dbpath: str = DBPATH) -> None:
+        self.chroot = chroot
+        self.cache = folder / "cache"
+        self._folder = folder
+        self._home = folder / "home"
+        self._config = folder / "dnf.conf"
+        for place in (self.cache, self._home, folder / "log"):
+            place.mkdir(parents=True, exist_ok=True)
+        # rpm has no option for this inside dnf, and Debian's default database is ~/.rpmdb.
+        (self._home / ".rpmmacros").write_text(f"%_dbpath {dbpath}\n%_flush_io 0\n")
+        with self._config.open("w") as file:
+            self._configuration(fresh=fresh).write(file)
+
+    def install(self, root: Path, specs: Sequence[str], *, timeout: float, log: Path) -> None:
+        """Install packages or capabilities into a root; raises ToolError with dnf's words as details."""
+        self._run(["install", *specs], root=root, timeout=timeout, log=log)
+
+    def download(self, spec: str, arch: str, folder: Path) -> Path:
+        """Download one package (not its dependencies) and return it; raises ToolError where there is none."""
+        empty = self._home / "root"
+        plugin = ["--setopt=plugins=1", "--disableplugin=*", "--enableplugin=download"]
+        self._run(
+            [*plugin, "download", f"--destdir={folder}", f"--forcearch={arch}", spec],
+            root=empty,
+            timeout=_DOWNLOAD_TIMEOUT,
+            log=None,
+        )
+        found = sorted(folder.glob("*.rpm"))
+        if len(found) != 1:
+            raise ToolError(f"{spec}: dnf downloaded {len(found)} packages", details=[p.name for p in found])
+        return found[0]
+
+    def state(self) -> str:
+        """The repository state (see builder.tools.repomd) that the cached metadata are of."""
+        digests = []
+        for repository in self.chroot.repositories:
+            found = [p for p in self.cache.glob("*/repodata/repomd.xml") if _cache_id(p) == repository.id]
+            if len(found) != 1:
+                raise ToolError(f"repository {repository.id}: dnf keeps {len(found)} sets of its metadata")
+            digests.append(hashlib.sha256(found[0].read_bytes()).hexdigest())
+        return combined_state(self.chroot, digests)
+
+    def _run(self, words: Sequence[str], *, root: Path, timeout: float, log: Path | None) -> Completed:
+        argv: list[str | Path] = ["dnf", "-q", "-y", "-c", self._config, f"--installroot={root}"]
+        # dnf puts the installroot before these when a configuration file says them, not when --setopt does.
+        places = {"cachedir": self.cache, "logdir": self._folder / "log", "persistdir": self._folder / "persist"}
+        argv += [f"--setopt={name}={place}" for name, place in places.items()]
+        argv += [f"--releasever={self.chroot.releasever}", *words]
+        return run(argv, timeout=timeout, env={"HOME": str(self._home)}, log=log)
+
+    def _configuration(self, *, fresh: bool) -> configparser.RawConfigParser:
+        nowhere = str(self._folder / "none")
+        config = configparser.RawConfigParser()
+        config["main"] = {
+            **_OPTIONS,
+            "metadata_expire": "0" if fresh else "never",
+            "pluginconfpath": nowhere,
+            "reposdir": nowhere,
+            "varsdir": nowhere,
+        }
+        for repository in self.chroot.repositories:
+            section = {
+                "name": repository.id,
+                "baseurl": repository_url(repository, self.chroot),
+                "enabled": "1",
+                "gpgcheck": str(int(repository.gpgcheck)),
+            }
+            if repository.gpgkey:
+                section["gpgkey"] = (
+                    repository.gpgkey if urlsplit(repository.gpgkey).scheme else f"file://{repository.gpgkey}"
+                )
+            config[repository.id] = section
+        return config
+
+
+def _cache_id(repomd: Path) -> str:
+    """The repository's id: dnf's cache folders are named <id>-<16 hex digits of the URL's digest>."""
+    return repomd.parent.parent.name[:-17]
+
+
+def download_package(chroot: Chroot, package: PackageRef, arch: str, folder: Path) -> Path:
+    """Download one package by name and EVR from a chroot's repositories into ``folder``; raises ToolError."""
+    work = folder / ".dnf"
+    work.mkdir()
+    return Dnf(chroot, work).download(f"{package.name}-{package.evr}.{arch}", arch, folder)

@@ -1,0 +1,52 @@
+"""rpm and rpmbuild: macros that make the same input give the same bytes, queries of a root's database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.tools.run import run
+
+_QUERY_TIMEOUT = 300.0  # seconds
+BUILD_HOST = "repobuild"  # instead of the machine's name, which would stand in every header
+
+
+def reproducible_macros() -> dict[str, str]:
+    """Macros that keep clock and host name out of RPM headers (rpm's docs/manual/buildprocess, macros.in)."""
+    return {
+        "_buildhost": BUILD_HOST,
+        "clamp_mtime_to_source_date_epoch": "1",
+        "source_date_epoch_from_changelog": "0",
+        "use_source_date_epoch_as_buildtime": "1",
+    }
+
+
+def defines(macros: Mapping[str, str]) -> list[str]:
+    """``--define`` words for rpm's command line."""
+    return [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
+
+
+def macro_file(macros: Mapping[str, str]) -> str:
+    """The text of an rpm macro file."""
+    return "".join(f"%{name} {value}\n" for name, value in macros.items())
+
+
+def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]:
+    """``NEVRA sigmd5`` of every package in a root's database (the host's for None), sorted; keys are no packages."""
+    place: list[str | Path] = ["--root", root] if root else []
+    base = ["--dbpath", dbpath] if dbpath else []
+    done = run(["rpm", *place, *base, "-qa", "--qf", "%{NEVRA} %{SIGMD5}\\n"], timeout=_QUERY_TIMEOUT)
+    lines = (line for line in done.stdout.splitlines() if not line.startswith("gpg-pubkey-"))
+    return tuple(sorted(lines))
+
+
+def build_source(spec: Path, sources: Path, target: Path, *, macros: Mapping[str, str], source_date_epoch: int) -> None:
+    """``rpmbuild -bs`` into ``target``; raises ToolError with rpm's words."""
+    argv: Sequence[str | Path] = [
+        "rpmbuild",
+        "-bs",
+        "--nodeps",
+        *defines({"_topdir": str(target), "_sourcedir": str(sources), "_srcrpmdir": str(target), **macros}),
+        spec,
+    ]
+    run(argv, timeout=_QUERY_TIMEOUT, env={"SOURCE_DATE_EPOCH": str(source_date_epoch), "HOME": str(target)})

@@ -60,7 +60,8 @@ def choose_key(keys: Sequence[SecretKey], fingerprint: str | None, gnupghome: Pa
         what = f"no secret key {fingerprint}" if fingerprint else "no secret key that can sign"
         raise SignError(f"{gnupghome}: {what}", hint=f"repobuild key new --gnupghome {gnupghome} makes one")
     if len(owners) > 1:
-        raise SignError(f"{gnupghome}: {len(owners)} keys can sign", details=owners, hint="choose one with --signing-key")
+        hint = "choose one with --signing-key"
+        raise SignError(f"{gnupghome}: {len(owners)} keys can sign", details=owners, hint=hint)
     usable = [key for key in fitting if key.validity not in _UNUSABLE]
     if not usable:
         raise SignError(f"{gnupghome}: key {owners[0]} is {_UNUSABLE[fitting[0].validity]}")

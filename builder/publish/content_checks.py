@@ -1,0 +1,76 @@
+"""What must hold before anything is published; neither createrepo_c nor libmodulemd looks at it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from builder.model.cells import Artifact
+from builder.model.publication import PublicationContent, StreamContent
+from builder.publish.modulemd import gate_serial, module_version
+
+RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json"})
+
+
+def content_faults(content: PublicationContent) -> Iterator[str]:
+    """Every contradiction inside a publication, each naming its culprit."""
+    if not content.streams:
+        yield "no stream has anything to publish"
+    for name, count in sorted(Counter(part.stream.name for part in content.streams).items()):
+        if count > 1:
+            yield f"stream {name}: stands here {count} times"
+    defaults = sorted(part.stream.name for part in content.streams if part.stream.default)
+    if len(defaults) > 1:
+        yield f"streams {', '.join(defaults)}: only one can be the default"
+    for part in content.streams:
+        for fault in _stream_faults(part):
+            yield f"stream {part.stream.name}: {fault}"
+    yield from _package_faults(content)
+    for name, _ in content.files:
+        if name in RESERVED or "/" in name or name.startswith("."):
+            yield f"file {name!r}: not a name a publication can carry"
+
+
+def _stream_faults(part: StreamContent) -> Iterator[str]:
+    stream = part.stream
+    if not part.artifacts or not part.driver_versions:
+        yield "carries no driver"
+        return
+    names = {artifact.nevra.name for artifact in part.artifacts}
+    if stream.default_profile not in {profile.name for profile in stream.profiles}:
+        yield f"default profile {stream.default_profile!r} does not exist"
+    for profile in stream.profiles:
+        for package in sorted(set(profile.packages) - names):
+            yield f"profile {profile.name}: package {package} is not among its RPMs"
+    try:
+        module_version(part.driver_versions[-1], gate_serial(part.artifacts, part.driver_versions[-1]))
+    except ValueError as exc:
+        yield str(exc)
+
+
+def _package_faults(content: PublicationContent) -> Iterator[str]:
+    by_nevra: dict[str, Artifact] = {}
+    by_file: dict[str, Artifact] = {}
+    for artifact in (*(a for part in content.streams for a in part.artifacts), *content.sources):
+        nevra, filename = str(artifact.nevra), artifact.nevra.filename
+        same = by_nevra.setdefault(nevra, artifact)
+        if same.sha256 != artifact.sha256:
+            yield f"{nevra}: two RPMs of this name have other bytes ({same.path}, {artifact.path})"
+        other = by_file.setdefault(filename, artifact)
+        if other.nevra != artifact.nevra:
+            yield f"{filename}: the file name of both {other.nevra} and {artifact.nevra}"
+        allowed = ("src",) if artifact in content.sources else (content.arch, "noarch")
+        if artifact.nevra.arch not in allowed:
+            yield f"{nevra}: its architecture is not {content.arch}"
+
+
+def reuse_faults(content: Mapping[str, str], earlier: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """RPM file names that an earlier generation (digest → file name → sha256) has with other bytes.
+
+    Mirrors and caches keep files by name: the same name with other bytes is a size or checksum mismatch at clients.
+    """
+    for filename, sha256 in sorted(content.items()):
+        for digest, files in sorted(earlier.items()):
+            if files.get(filename, sha256) != sha256:
+                yield f"{filename}: generation {digest[:12]} has this file name with other bytes"
+                break

@@ -1,0 +1,204 @@
+"""The folders of a published repository: immutable generations, and the symlink that makes one of them current.
+
+Layout::
+
+    <repo>/.generations/<digest>/       Packages/ repodata/ publication.json support-matrix.…
+    <repo>/<distribution>/<arch>        -> ../.generations/<digest>
+    <repo>/RPM-GPG-KEY-repobuild  <repo>/<distribution>.repo
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import LockedError, PublishError, RepobuildError
+from builder.model.publication import Publication
+from builder.store.files import os_failure, remove_tree, sync_path
+
+RECORD = "publication.json"
+_TMP = ".tmp-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One published generation on disk, as its publication.json says."""
+
+    digest: str
+    distribution: str
+    arch: str
+    path: Path
+    files: dict[str, str]  # RPM file name → sha256
+    packages: int  # binary RPMs
+
+
+class Repository:
+    """Every path of a published repository."""
+
+    def __init__(self, repo: Path) -> None:
+        self.root = repo.absolute()
+        self.generations = self.root / ".generations"
+
+    def current_link(self, distribution: str, arch: str) -> Path:
+        """The symlink that clients use."""
+        return self.root / distribution / arch
+
+    def current(self, distribution: str, arch: str) -> str | None:
+        """Digest of the current generation, None when nothing is published."""
+        link = self.current_link(distribution, arch)
+        return link.readlink().name if link.is_symlink() else None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the repository's lock; leftovers of a killed run are removed first.
+
+        Raises LockedError when another repobuild publishes here. Operating-system failures become PublishError or
+        DiskFullError.
+        """
+        try:
+            self.generations.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fd = os.open(self.generations / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                _lock(fd, self.root)
+                for leftover in (*self.generations.glob(f"{_TMP}*"), *self.root.glob(f"*/{_TMP}*")):
+                    remove_tree(leftover)
+                yield
+            finally:
+                os.close(fd)
+        except RepobuildError:
+            raise
+        except OSError as exc:
+            failure = os_failure(exc, self.root)
+            if type(failure).code == "disk-full":
+                raise failure from exc
+            raise PublishError(failure.message, hint="the current publication is untouched") from exc
+
+    @contextmanager
+    def aside(self) -> Iterator[Path]:
+        """A folder to build a generation in; removed when it was not moved to its place."""
+        folder = Path(tempfile.mkdtemp(prefix=_TMP, dir=self.generations))
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
+
+    def place(self, digest: str) -> Path:
+        """Where the generation of a digest lies or would lie."""
+        return self.generations / digest
+
+    def find(self, distribution: str, arch: str) -> tuple[Generation, ...]:
+        """The generations of a distribution × arch on disk, by digest."""
+        found = []
+        for record in sorted(self.generations.glob(f"*/{RECORD}")):
+            if record.parent.name.startswith("."):
+                continue
+            generation = read_generation(record.parent)
+            if (generation.distribution, generation.arch) == (distribution, arch):
+                found.append(generation)
+        return tuple(found)
+
+    def switch(self, distribution: str, arch: str, digest: str) -> None:
+        """Make a generation current by one rename(2)."""
+        link = self.current_link(distribution, arch)
+        if link.exists() and not link.is_symlink():
+            raise PublishError(f"{link}: is not a symlink of ours", hint="move it away, or publish to another --repo")
+        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = link.parent / f"{_TMP}{arch}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("..") / self.generations.name / digest)
+        fresh.replace(link)
+        sync_path(link.parent)
+        sync_path(self.root)
+
+
+def _lock(fd: int, root: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise LockedError(f"{root}: another repobuild publishes here", hint="run again when it has ended") from exc
+
+
+def read_generation(path: Path) -> Generation:
+    """Read a generation's record; raises PublishError when it is not one of ours."""
+    try:
+        record = json.loads((path / RECORD).read_text())
+        files = {str(row["file"]).rsplit("/", 1)[-1]: str(row["sha256"]) for row in record["packages"]}
+        return Generation(
+            digest=path.name,
+            distribution=str(record["distribution"]),
+            arch=str(record["arch"]),
+            path=path,
+            files=files,
+            packages=sum(not name.endswith(".src.rpm") for name in files),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise PublishError(f"{path / RECORD}: damaged: {exc}", hint="move this generation away") from exc
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Hard-link a file, or copy it where links are impossible (another filesystem, too many links)."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def write_atomic(path: Path, data: bytes) -> bool:
+    """Replace a file by one rename unless it holds these bytes already; True when it was written."""
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    fresh = path.parent / f".{path.name}.new"
+    fresh.write_bytes(data)
+    fresh.chmod(0o644)
+    sync_path(fresh)
+    fresh.replace(path)
+    sync_path(path.parent)
+    return True
+
+
+def current_generation(repo: Path, distribution: str, arch: str) -> str | None:
+    """Digest of what clients of a distribution × arch see, None when nothing is published."""
+    return Repository(repo).current(distribution, arch)
+
+
+def rollback(repo: Path, distribution: str, arch: str, digest: str) -> Publication:
+    """Make another generation on disk current again, named by its digest or the beginning of it.
+
+    Raises PublishError, listing what there is, when not exactly one generation fits.
+    """
+    repository = Repository(repo)
+    if not repository.generations.is_dir():
+        raise PublishError(f"{repo}: nothing is published here")
+    with repository.writing():
+        known = repository.find(distribution, arch)
+        fitting = [generation for generation in known if digest and generation.digest.startswith(digest)]
+        current = repository.current(distribution, arch)
+        if len(fitting) != 1:
+            raise PublishError(
+                f"{distribution}/{arch}: {len(fitting) or 'no'} generations begin with {digest!r}",
+                details=[f"{g.digest}{' (current)' if g.digest == current else ''}" for g in known],
+                hint="name one of these by its first digits",
+            )
+        chosen = fitting[0]
+        if chosen.digest != current:
+            repository.switch(distribution, arch, chosen.digest)
+        return Publication(
+            digest=chosen.digest,
+            distribution=distribution,
+            arch=arch,
+            path=chosen.path,
+            current=repository.current_link(distribution, arch),
+            packages=chosen.packages,
+            changed=chosen.digest != current,
+        )

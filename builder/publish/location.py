@@ -1,0 +1,67 @@
+"""Read a published repository where it lies: a folder, file:// or http(s)://."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import requests
+
+from builder.errors import VerifyError
+
+_TIMEOUT = (20.0, 120.0)  # seconds to connect, to the next byte
+_CHUNK = 1 << 20  # bytes
+
+
+class MissingFileError(Exception):
+    """A file that the repository promises cannot be read; the text says why."""
+
+
+class Location:
+    """One repository. Local files are read in place; remote ones are fetched into ``tmp``."""
+
+    def __init__(self, location: str, tmp: Path) -> None:
+        parts = urlsplit(location)
+        if parts.scheme not in ("", "file", "http", "https"):
+            raise VerifyError(f"{location}: not a folder and not a file://, http:// or https:// address")
+        self.name = location
+        self._folder = Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+        self._base = location.rstrip("/")
+        self._tmp = tmp
+        self._session = requests.Session()
+
+    @contextmanager
+    def open(self, href: str) -> Iterator[Path]:
+        """A local path with the bytes of ``href``; a fetched copy is removed afterwards.
+
+        Raises MissingFileError. An href that leaves the repository is refused.
+        """
+        if href.startswith("/") or ".." in href.split("/"):
+            raise MissingFileError("its address leaves the repository")
+        if self._folder is not None:
+            path = self._folder / href
+            if not path.is_file():
+                raise MissingFileError("missing")
+            yield path
+            return
+        target = self._tmp / "fetched" / href
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._fetch(href, target)
+            yield target
+        finally:
+            target.unlink(missing_ok=True)
+
+    def _fetch(self, href: str, target: Path) -> None:
+        try:
+            with self._session.get(f"{self._base}/{quote(href)}", stream=True, timeout=_TIMEOUT) as answer:
+                if answer.status_code != requests.codes.ok:
+                    raise MissingFileError(f"missing (HTTP {answer.status_code})")
+                answer.raw.decode_content = False  # a .gz is to be hashed as it lies there
+                with target.open("wb") as file:
+                    while chunk := answer.raw.read(_CHUNK):
+                        file.write(chunk)
+        except (requests.RequestException, OSError) as exc:
+            raise MissingFileError(f"cannot be fetched: {exc}") from exc

@@ -1,0 +1,132 @@
+"""Module documents as a client reads them, against the packages of the repository. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from builder.tools.createrepo import ListedPackage
+
+# Dependencies and packages of these names must come from the publication itself.
+OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedStream:
+    """One stream as its document says."""
+
+    name: str
+    artifacts: frozenset[str]  # n-e:v-r.a
+    profiles: dict[str, tuple[str, ...]]
+    default_profiles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleIndex:
+    """All modules of a repository; repobuild publishes one."""
+
+    streams: tuple[IndexedStream, ...]
+    default_stream: str | None
+
+
+class _Faulty(Exception):  # noqa: N818  never leaves this file
+    """One document cannot be used."""
+
+
+def read_modules(data: bytes) -> tuple[ModuleIndex | None, list[str]]:
+    """The index and everything wrong with the documents themselves; no index when nothing can be read."""
+    try:
+        documents = list(yaml.load_all(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        return None, [f"modules.yaml: not YAML: {' '.join(str(exc).split())}"]
+    faults: list[str] = []
+    streams: dict[str, dict[str, Any]] = {}
+    defaults: dict[str, Any] = {}
+    for number, document in enumerate(documents, start=1):
+        try:
+            kind, body = _document(document)
+            name = _stream_name(body, streams) if kind == "modulemd" else ""
+        except _Faulty as exc:
+            faults.append(f"modules.yaml, document {number}: {exc}")
+            continue
+        if kind == "modulemd":
+            streams[name] = body
+        elif kind == "modulemd-defaults":
+            defaults = body
+    chosen = defaults.get("profiles") or {}
+    index = ModuleIndex(
+        streams=tuple(_indexed(name, body, chosen) for name, body in sorted(streams.items())),
+        default_stream=defaults.get("stream"),
+    )
+    return index, faults
+
+
+def _document(document: object) -> tuple[str, dict[str, Any]]:
+    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+        raise _Faulty("not a module document")
+    return str(document.get("document")), document["data"]
+
+
+def _text(body: dict[str, Any], key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str):
+        raise _Faulty(f"{key}: {value!r} is not a string")
+    return value
+
+
+def _stream_name(body: dict[str, Any], known: Collection[str]) -> str:
+    name = _text(body, "stream")
+    if name in known:
+        raise _Faulty(f"stream {name}: two documents")
+    _check_stream(body, name)
+    return name
+
+
+def _check_stream(body: dict[str, Any], name: str) -> None:
+    for key in ("name", "context", "arch", "summary", "description"):
+        try:
+            _text(body, key)
+        except _Faulty as exc:
+            raise _Faulty(f"stream {name}: {exc}") from exc
+    if not isinstance(body.get("version"), int) or body["version"] < 1:
+        raise _Faulty(f"stream {name}: version: {body.get('version')!r} is not a number from 1")
+    artifacts = (body.get("artifacts") or {}).get("rpms")
+    if not isinstance(artifacts, list) or not all(isinstance(a, str) for a in artifacts):
+        raise _Faulty(f"stream {name}: no list of artifacts")
+
+
+def _indexed(name: str, body: dict[str, Any], defaults: dict[str, Any]) -> IndexedStream:
+    profiles = body.get("profiles") or {}
+    return IndexedStream(
+        name=name,
+        artifacts=frozenset(body["artifacts"]["rpms"]),
+        profiles={str(p): tuple(str(r) for r in (v or {}).get("rpms") or ()) for p, v in profiles.items()},
+        default_profiles=tuple(str(p) for p in defaults.get(name) or ()),
+    )
+
+
+def module_faults(index: ModuleIndex, packages: Sequence[ListedPackage]) -> Iterator[str]:
+    """Where documents and packages contradict each other; neither libmodulemd nor createrepo_c looks at this."""
+    listed = {package.nevra.artifact: package for package in packages}
+    names = {stream.name for stream in index.streams}
+    if not names:
+        yield "modules.yaml: no stream"
+    if index.default_stream is not None and index.default_stream not in names:
+        yield f"modules.yaml: default stream {index.default_stream!r} does not exist"
+    for stream in index.streams:
+        for artifact in sorted(stream.artifacts - set(listed)):
+            yield f"stream {stream.name}: artifact {artifact} is not in the repository"
+        own = {listed[artifact].nevra.name for artifact in stream.artifacts & set(listed)}
+        for profile, rpms in sorted(stream.profiles.items()):
+            for name in sorted(set(rpms) - own):
+                yield f"stream {stream.name}: profile {profile}: package {name} is not among its artifacts"
+        for profile in stream.default_profiles:
+            if profile not in stream.profiles:
+                yield f"stream {stream.name}: default profile {profile!r} does not exist"
+    everywhere = frozenset().union(*(stream.artifacts for stream in index.streams))
+    for artifact, package in sorted(listed.items()):
+        if artifact not in everywhere and package.nevra.arch != "src":
+            yield f"{package.href}: in no stream, so every client would see it"

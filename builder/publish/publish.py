@@ -1,0 +1,199 @@
+"""Build a generation aside, prove it, make it current by one rename (docs/adr/0007-publication.md)."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from builder.errors import PublishError, ToolError
+from builder.model.cells import Artifact
+from builder.model.publication import Publication, PublicationContent
+from builder.publish.content_checks import content_faults, reuse_faults
+from builder.publish.generations import RECORD, Repository, link_file, write_atomic
+from builder.publish.modulemd import modules_yaml
+from builder.store.files import sync_path, sync_tree
+from builder.tools.createrepo import modulemd_fault, read_primary, read_repomd, write_metadata
+from builder.tools.gpg import fingerprint_of
+
+KEY_FILE = "RPM-GPG-KEY-repobuild"
+FORMAT = 1  # of publication.json; part of every digest
+
+
+def publish(
+    content: PublicationContent,
+    repo: Path,
+    *,
+    public_key: bytes,
+    sign: Callable[[Path], bytes],
+    epoch: int,
+    base_url: str | None = None,
+    check: Callable[[Path], object] | None = None,
+) -> Publication:
+    """Make ``content`` the current publication of its distribution × arch.
+
+    Its digest, and so its folder, follows from content, epoch and key. Equal content changes nothing. ``sign`` makes
+    the detached signature of repomd.xml; ``check`` looks at the finished generation before anyone sees it, and what
+    it raises keeps the current one. ``base_url`` is where clients find ``repo`` (default: the folder itself).
+
+    Raises PublishError naming every culprit; whatever is raised, the current publication is untouched.
+    """
+    subject = f"{content.distribution}/{content.arch}"
+    faults = list(content_faults(content))
+    if faults:
+        raise PublishError(f"{subject}: cannot be published: {faults[0]}", details=faults)
+    modules = modules_yaml(content)
+    record = _record(content, modules, fingerprint_of(public_key), epoch)
+    digest = hashlib.sha256(record).hexdigest()
+    repository = Repository(repo)
+    with repository.writing():
+        current = repository.current(content.distribution, content.arch)
+        if digest != current or not repository.place(digest).is_dir():
+            _check_reuse(repository, content, subject)
+            _check_key(repository, public_key, subject)
+            if not repository.place(digest).is_dir():
+                _build(repository, content, modules, record, digest, sign=sign, epoch=epoch, check=check)
+            elif check is not None:
+                check(repository.place(digest))
+        write_atomic(repository.root / KEY_FILE, public_key)
+        write_atomic(
+            repository.root / f"{content.distribution}.repo",
+            client_configuration(content, base_url or repository.root.as_uri()),
+        )
+        if digest != current:
+            repository.switch(content.distribution, content.arch, digest)
+        return Publication(
+            digest=digest,
+            distribution=content.distribution,
+            arch=content.arch,
+            path=repository.place(digest),
+            current=repository.current_link(content.distribution, content.arch),
+            packages=len(packages_of(content)),
+            changed=digest != current,
+        )
+
+
+def packages_of(content: PublicationContent) -> dict[str, Artifact]:
+    """Binary RPMs by their place in the repository; an RPM of several streams stands there once."""
+    found = {a.nevra.filename: a for part in content.streams for a in part.artifacts}
+    return {f"Packages/{name[0].lower()}/{name}": artifact for name, artifact in sorted(found.items())}
+
+
+def _all_of(content: PublicationContent) -> dict[str, Artifact]:
+    sources = {f"SRPMS/{a.nevra.filename}": a for a in content.sources}
+    return {**packages_of(content), **dict(sorted(sources.items()))}
+
+
+def _record(content: PublicationContent, modules: bytes, fingerprint: str, epoch: int) -> bytes:
+    """publication.json: canonical JSON of everything that determines the generation's bytes."""
+    document = {
+        "format": FORMAT,
+        "module": content.module,
+        "distribution": content.distribution,
+        "platform": content.platform,
+        "arch": content.arch,
+        "key": fingerprint,
+        "epoch": epoch,
+        "modules": hashlib.sha256(modules).hexdigest(),
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
+        "packages": [
+            {"file": href, "nevra": artifact.nevra.artifact, "sha256": artifact.sha256}
+            for href, artifact in _all_of(content).items()
+        ],
+    }
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _check_reuse(repository: Repository, content: PublicationContent, subject: str) -> None:
+    files = {artifact.nevra.filename: artifact.sha256 for artifact in _all_of(content).values()}
+    earlier = {g.digest: g.files for g in repository.find(content.distribution, content.arch)}
+    faults = list(reuse_faults(files, earlier))
+    if faults:
+        raise PublishError(
+            f"{subject}: {faults[0]}",
+            details=faults,
+            hint="a changed RPM needs a higher serial; another signing key needs a new --repo",
+        )
+
+
+def _check_key(repository: Repository, public_key: bytes, subject: str) -> None:
+    """One repository, one key: clients of the other distributions trust the one that stands there."""
+    path = repository.root / KEY_FILE
+    published = any(link.is_symlink() for link in repository.root.glob("*/*"))
+    if published and path.is_file() and fingerprint_of(path.read_bytes()) != fingerprint_of(public_key):
+        raise PublishError(
+            f"{subject}: {path} holds another key than the one that signs now",
+            hint="sign with that key, or publish to another --repo",
+        )
+
+
+def _build(
+    repository: Repository,
+    content: PublicationContent,
+    modules: bytes,
+    record: bytes,
+    digest: str,
+    *,
+    sign: Callable[[Path], bytes],
+    epoch: int,
+    check: Callable[[Path], object] | None,
+) -> None:
+    """Fill a folder aside, prove it, and rename it to its digest."""
+    subject = f"{content.distribution}/{content.arch}"
+    fault = modulemd_fault(modules)
+    if fault is not None:
+        raise PublishError(f"{subject}: libmodulemd refuses the module documents: {fault}")
+    expected = _all_of(content)
+    with repository.aside() as folder:
+        for href, artifact in expected.items():
+            try:
+                link_file(artifact.path, folder / href)
+            except FileNotFoundError as exc:
+                raise PublishError(f"{artifact.nevra}: {artifact.path} is not there") from exc
+        try:
+            repomd = write_metadata(folder, list(expected), modules, epoch=epoch)
+        except ToolError as exc:
+            raise PublishError(f"{subject}: {exc.message}") from exc
+        _check_listed(folder, expected)
+        repomd.with_suffix(".xml.asc").write_bytes(sign(repomd))
+        for name, data in content.files:
+            (folder / name).write_bytes(data)
+        (folder / RECORD).write_bytes(record)
+        for path in folder.rglob("*"):  # whatever the umask: a web server of another user reads it
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        if check is not None:
+            check(folder)
+        sync_tree(folder)
+        folder.rename(repository.place(digest))
+        sync_path(repository.generations)
+
+
+def _check_listed(folder: Path, expected: dict[str, Artifact]) -> None:
+    """What createrepo_c read from the files must be what we were told: the store may have rotted meanwhile."""
+    (primary,) = (r for r in read_repomd(folder / "repodata/repomd.xml") if r.type == "primary")
+    for listed in read_primary(folder / primary.href):
+        artifact = expected[listed.href]
+        if listed.sha256 != artifact.sha256 or listed.size != artifact.size:
+            raise PublishError(f"{artifact.path}: its bytes are not those that were signed")
+        if listed.nevra != artifact.nevra:
+            raise PublishError(f"{artifact.path}: is {listed.nevra}, was said to be {artifact.nevra}")
+
+
+def client_configuration(content: PublicationContent, base_url: str) -> bytes:
+    """The ``.repo`` file: both signatures checked, stream protection left on (no module_hotfixes)."""
+    base = base_url.rstrip("/")
+    parser = configparser.ConfigParser(interpolation=None)
+    parser[f"{content.module}-{content.distribution}"] = {
+        "name": f"{content.module} module streams for {content.distribution}",
+        "baseurl": f"{base}/{content.distribution}/$basearch",
+        "enabled": "1",
+        "gpgcheck": "1",
+        "repo_gpgcheck": "1",
+        "gpgkey": f"{base}/{KEY_FILE}",
+    }
+    text = io.StringIO()
+    parser.write(text, space_around_delimiters=False)
+    return text.getvalue().strip().encode() + b"\n"

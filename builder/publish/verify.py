@@ -1,0 +1,215 @@
+"""Look at a publication as a client would, with nothing but its address and the public key."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import RepobuildError, SignError, ToolError, VerifyError
+from builder.publish.closure import closure_faults, load_base
+from builder.publish.location import Location, MissingFileError
+from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
+from builder.tools.createrepo import (
+    ListedPackage,
+    MetadataRecord,
+    load_package,
+    modulemd_fault,
+    nevra_of,
+    read_primary,
+    read_repomd,
+)
+from builder.tools.gpg import detached_fault, fingerprint_of
+from builder.tools.rpms import file_sha256
+from builder.tools.rpmsign import signature_faults
+
+_BATCH = 50  # RPMs that are held at once when they have to be fetched
+_NEEDED = ("primary", "filelists", "other", "modules")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationReport:
+    """What was looked at and found whole."""
+
+    location: str
+    fingerprint: str  # of the key that signed all of it
+    packages: int
+    streams: int
+    metadata: int  # files named by repomd.xml
+    requirements: int  # dependencies looked up
+
+    def counts(self) -> dict[str, int]:
+        """As ``name → count``, for people and JSON."""
+        return {
+            "packages": self.packages,
+            "streams": self.streams,
+            "metadata": self.metadata,
+            "requirements": self.requirements,
+        }
+
+
+def verify_publication(
+    location: str, public_key: bytes, tmp: Path, *, with_repos: Sequence[str] = ()
+) -> PublicationReport:
+    """Check signatures, checksums, module documents and closure; ``tmp`` is an empty folder for copies.
+
+    ``with_repos`` are base repositories (gz metadata): with them every dependency must be met and every stream's
+    default profile must be installable; without them only dependencies on packages of our own names are looked up.
+
+    Raises VerifyError with every fault found, each beginning with the file, package or stream it is about.
+    """
+    looked = _Looking(Location(location, tmp), public_key, tmp)
+    try:
+        return looked.run(with_repos)
+    except (SignError, ToolError) as exc:
+        raise VerifyError(f"{location}: cannot be verified: {exc.message}", details=exc.details, hint=exc.hint) from exc
+
+
+class _Looking:
+    """One pass over a repository; faults gather here."""
+
+    def __init__(self, location: Location, public_key: bytes, tmp: Path) -> None:
+        self.location = location
+        self.public_key = public_key
+        self.fingerprint = fingerprint_of(public_key)
+        self.tmp = tmp
+        self.faults: list[str] = []
+
+    def run(self, with_repos: Sequence[str]) -> PublicationReport:
+        """All checks in order; later ones go on with what earlier ones could read."""
+        self.faults.extend(self._repomd())
+        records = self._records()
+        metadata = {r.type: path for r in records if (path := self._metadata(r)) is not None}
+        self.faults.extend(f"repodata: no {kind} in repomd.xml" for kind in _NEEDED if kind not in _kinds(records))
+        packages = self._packages(metadata.get("primary"))
+        for start in range(0, len(packages), _BATCH):
+            self.faults.extend(self._rpms(packages[start : start + _BATCH], start))
+        index = self._modules(metadata.get("modules"), packages)
+        base = load_base(with_repos, self.tmp)
+        requirements = 0
+        if index is not None and packages:
+            requirements, found = closure_faults(metadata["primary"], packages, index, base)
+            self.faults.extend(found)
+        if self.faults:
+            self._fail()
+        return PublicationReport(
+            location=self.location.name,
+            fingerprint=self.fingerprint,
+            packages=len(packages),
+            streams=len(index.streams) if index else 0,
+            metadata=len(metadata),
+            requirements=requirements,
+        )
+
+    def _fail(self) -> None:
+        faults = list(dict.fromkeys(self.faults))
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise VerifyError(
+            f"{self.location.name}: {faults[0]}{more}",
+            details=faults,
+            hint="do not serve this repository; repobuild rollback makes an earlier generation current",
+        )
+
+    def _keep(self, href: str, name: str) -> Path | None:
+        """A copy of a small file that stays for the whole pass; None (and a fault) when it is not there."""
+        kept = self.tmp / name
+        try:
+            with self.location.open(href) as path:
+                shutil.copyfile(path, kept)
+        except MissingFileError as exc:
+            self.faults.append(f"{href}: {exc}")
+            return None
+        return kept
+
+    def _repomd(self) -> Iterator[str]:
+        repomd = self._keep("repodata/repomd.xml", "repomd.xml")
+        signature = self._keep("repodata/repomd.xml.asc", "repomd.xml.asc")
+        if repomd is not None and signature is not None:
+            fault = detached_fault(self.public_key, repomd, signature)
+            if fault is not None:
+                yield f"repodata/repomd.xml: {fault}"
+
+    def _records(self) -> tuple[MetadataRecord, ...]:
+        path = self.tmp / "repomd.xml"
+        if not path.is_file():
+            return ()
+        try:
+            return read_repomd(path)
+        except ToolError as exc:
+            self.faults.append(f"repodata/{exc.message}")
+            return ()
+
+    def _metadata(self, record: MetadataRecord) -> Path | None:
+        """A metadata file whose checksums hold, None (and faults) otherwise."""
+        kept = self._keep(record.href, f"metadata-{len(list(self.tmp.iterdir()))}-{Path(record.href).name}")
+        if kept is None:
+            return None
+        if file_sha256(kept) != record.sha256 or kept.stat().st_size != (record.size or kept.stat().st_size):
+            self.faults.append(f"{record.href}: is not the {record.type} file that repomd.xml names (checksum or size)")
+            return None
+        return kept
+
+    def _packages(self, primary: Path | None) -> tuple[ListedPackage, ...]:
+        if primary is None:
+            return ()
+        try:
+            return read_primary(primary)
+        except ToolError as exc:
+            self.faults.append(f"repodata/primary: {exc.message}")
+            return ()
+
+    def _rpms(self, packages: Sequence[ListedPackage], start: int) -> Iterator[str]:
+        """Faults of some RPMs: bytes, identity, signature."""
+        with ExitStack() as stack:
+            paths: dict[Path, ListedPackage] = {}
+            for package in packages:
+                try:
+                    path = stack.enter_context(self.location.open(package.href))
+                except MissingFileError as exc:
+                    yield f"{package.href}: {exc}"
+                    continue
+                paths[path] = package
+                yield from _file_faults(path, package)
+            aside = self.tmp / f"keys-{start}"
+            aside.mkdir()
+            for path, fault in signature_faults(list(paths), self.public_key, aside).items():
+                yield f"{paths[path].href}: {fault}"
+
+    def _modules(self, path: Path | None, packages: Sequence[ListedPackage]) -> ModuleIndex | None:
+        if path is None:
+            return None
+        try:
+            data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        except (OSError, EOFError) as exc:
+            self.faults.append(f"modules.yaml: cannot be unpacked: {exc}")
+            return None
+        fault = modulemd_fault(data)
+        if fault is not None:
+            self.faults.append(f"modules.yaml: {fault}")
+        index, faults = read_modules(data)
+        self.faults.extend(faults)
+        if index is not None:
+            self.faults.extend(module_faults(index, packages))
+        return index
+
+
+def _kinds(records: Sequence[MetadataRecord]) -> set[str]:
+    return {record.type for record in records}
+
+
+def _file_faults(path: Path, package: ListedPackage) -> Iterator[str]:
+    if path.stat().st_size != package.size:
+        yield f"{package.href}: has {path.stat().st_size} bytes, the metadata says {package.size}"
+    elif file_sha256(path) != package.sha256:
+        yield f"{package.href}: checksum differs from the metadata"
+    else:
+        try:
+            found = nevra_of(load_package(path, package.href))
+        except RepobuildError as exc:
+            yield f"{package.href}: {exc.message}"
+            return
+        if found != package.nevra:
+            yield f"{package.href}: is {found}, the metadata says {package.nevra}"

@@ -1,0 +1,276 @@
+"""The packages as dnf sees them: streams are switched up, down and sideways in one transaction each.
+
+Small RPMs of the real specs in a modular repository; dnf installs them into an empty root without scriptlets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from builder.errors import ToolError
+from builder.model.cells import Artifact, PackageKind
+from builder.model.gate import GateKernel
+from builder.model.matrix import Driver, Flavor, Kernel, Kmods
+from builder.model.sources import SpecFile
+from builder.render import (
+    render_cuda_drivers,
+    render_dkms,
+    render_driver,
+    render_gate,
+    render_kmod,
+    render_open_meta,
+)
+from builder.tools.run import Completed, run
+from tests.golden import sample
+from tests.need import need, need_root
+from tests.tools.fake_trees import fake_modules, write_devel, write_kernel_tree, write_tarball
+from tests.tools.rpm_building import artifact, build
+
+WITH_MODULES = (sample.K427, sample.K503)
+STREAMS = {
+    "r535": (sample.D535, Flavor.PROPRIETARY, Kmods.PRECOMPILED),
+    "r535-open": (sample.D535, Flavor.OPEN, Kmods.PRECOMPILED),
+    "r550": (sample.D550, Flavor.PROPRIETARY, Kmods.PRECOMPILED),
+    "r550-open": (sample.D550, Flavor.OPEN, Kmods.PRECOMPILED),
+    "r535-open-dkms": (sample.D535, Flavor.OPEN, Kmods.DKMS),
+    "r550-dkms": (sample.D550, Flavor.PROPRIETARY, Kmods.DKMS),
+}
+STUBS = {  # what a distribution and CUDA bring
+    "bash": ["/bin/sh"],
+    "distribution": ["dkms", "gcc", "make", "elfutils-libelf-devel", "kernel-devel"],
+    "cuda-toolkit": [],
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    """An empty root with the repository."""
+
+    root: Path
+    config: Path
+
+    def dnf(self, *argv: str) -> Completed:
+        options = ["-q", "-y", "-c", self.config, "--installroot", self.root, "--releasever", "9"]
+        try:
+            return run(["dnf", *options, *argv], timeout=120)
+        except ToolError as exc:
+            exc.add_note("\n".join(exc.details))
+            raise
+
+    def installed(self) -> dict[str, str]:
+        """Version-release by name, stubs left out."""
+        query = ["rpm", "--root", self.root, "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"]
+        pairs = (line.split() for line in run(query, timeout=60).stdout.splitlines())
+        return {name: evr for name, evr in pairs if name not in STUBS}
+
+    def has(self, **expected: str | None) -> None:
+        found = self.installed()
+        assert {name: found.get(name.replace("_", "-")) for name in expected} == expected
+
+    def kmods(self) -> set[str]:
+        return {evr for name, evr in self.installed().items() if name.startswith("kmod-nvidia")}
+
+
+def stub(name: str, evr: str, provides: list[str], requires: list[str], top: Path) -> Artifact:
+    version, release = evr.split("-")
+    lines = [
+        f"Name: {name}",
+        f"Version: {version}",
+        f"Release: {release}",
+        "Summary: x",
+        "License: x",
+        "AutoReqProv: no",
+    ]
+    lines += [f"Provides: {p}" for p in provides] + [f"Requires: {r}" for r in requires]
+    text = "\n".join([*lines, "%description", "x", "%files", ""])
+    (built,) = build(SpecFile(filename=f"{name}.spec", text=text, sources=()), top)
+    return built
+
+
+class Repository:
+    """Builds every package of the streams once."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.folder = top / "repo"
+        self.folder.mkdir(parents=True)
+        self.streams: dict[str, list[Artifact]] = {name: [] for name in STREAMS}
+        self.devel = top / "devel"
+        write_devel(self.devel, major=int(run(["gcc", "-dumpversion"], timeout=10).stdout.split(".")[0]))
+
+    def keep(self, rpms: list[Artifact]) -> list[Artifact]:
+        return [artifact(rpm.path.rename(self.folder / rpm.path.name)) for rpm in rpms]
+
+    def make(self) -> None:
+        for name, provides in STUBS.items():
+            self.keep([stub(name, "1-1", provides, ["cuda-drivers"] if name == "cuda-toolkit" else [], self.top)])
+        for kernel in (*WITH_MODULES, sample.K570):
+            evr = kernel.core.evr
+            self.keep([stub("kernel-core", f"{evr.version}-{evr.release}", ["installonlypkg(kernel)"], [], self.top)])
+        for driver in (sample.D535, sample.D550):
+            self.make_driver(driver)
+        self.write_metadata()
+
+    def make_driver(self, driver: Driver) -> None:
+        sources = sample.sources(driver, folder=self.top)
+        files = {e.path: f"{e.path}\n" for e in sources.manifest if e.target is None}
+        write_tarball(sources.userspace.path, f"nvidia-driver-{driver.version}", files)
+        common = self.keep(
+            build(render_driver(sample.unit(PackageKind.DRIVER, driver), sources, sample.MATRIX), self.top)
+        )
+        common += self.keep(
+            build(render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS, driver), sample.MATRIX), self.top)
+        )
+        meta = self.keep(build(render_open_meta(sample.unit(PackageKind.OPEN_META, driver), sample.MATRIX), self.top))
+        for flavor in Flavor:
+            modules = self.make_modules(driver, flavor)
+            for name, (of, wanted, kmods) in STREAMS.items():
+                if (of, wanted) == (driver, flavor):
+                    self.streams[name] += common + self.make_gate(driver, flavor, kmods) + modules[kmods]
+                    self.streams[name] += meta if flavor is Flavor.OPEN else []
+
+    def make_modules(self, driver: Driver, flavor: Flavor) -> dict[Kmods, list[Artifact]]:
+        sources = sample.sources(driver, folder=self.top)
+        top = f"nvidia-kmod-{driver.version}-{flavor.value}"
+        tree = write_kernel_tree(fake_modules(driver, "x", flavor))
+        write_tarball(sources.kernel_tree(flavor).path, top, tree)
+        kmods = []
+        for kernel in WITH_MODULES:
+            here: Kernel = replace(kernel, devel_path=str(self.devel))
+            kmods += self.keep(build(render_kmod(sample.cell(here, driver, flavor), sources, sample.MATRIX), self.top))
+        unit = sample.unit(PackageKind.DKMS, driver, flavor=flavor)
+        return {
+            Kmods.PRECOMPILED: kmods,
+            Kmods.DKMS: self.keep(build(render_dkms(unit, sources, sample.MATRIX), self.top)),
+        }
+
+    def make_gate(self, driver: Driver, flavor: Flavor, kmods: Kmods) -> list[Artifact]:
+        known = (*sample.gate_kernels(*WITH_MODULES, d=driver, flavor=flavor),)
+        kernels: tuple[GateKernel, ...] = tuple(k for k in known if k.kernel.variant == "generic")
+        return self.keep(build(render_gate(sample.gate(driver, flavor, kmods), kernels, 1, sample.MATRIX), self.top))
+
+    def write_metadata(self) -> None:
+        documents = [self.document(name, artifacts) for name, artifacts in self.streams.items()]
+        profiles = {name: ["default"] for name in self.streams}
+        defaults = {"module": "nvidia-driver", "stream": "r535", "profiles": profiles}
+        documents.append({"document": "modulemd-defaults", "version": 1, "data": defaults})
+        (self.folder / "modules.yaml").write_text(yaml.safe_dump_all(documents, explicit_start=True, explicit_end=True))
+        run(["createrepo_c", "-q", "--compress-type", "gz", self.folder], timeout=120)
+
+    @staticmethod
+    def document(stream: str, artifacts: list[Artifact]) -> dict[str, object]:
+        packages = ["cuda-drivers", "nvidia-driver"]
+        data = {
+            "name": "nvidia-driver",
+            "stream": stream,
+            "version": 1,
+            "context": "c0",
+            "arch": "x86_64",
+            "summary": "x",
+            "description": "x",
+            "license": {"module": ["MIT"]},
+            "dependencies": [{"requires": {"platform": ["el9"]}}],
+            "profiles": {"default": {"rpms": packages}},
+            "artifacts": {"rpms": sorted({a.nevra.artifact for a in artifacts})},
+        }
+        return {"document": "modulemd", "version": 2, "data": data}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("dnf", "rpmbuild", "createrepo_c", "gcc", "make", "strip", "xz")
+    need_root()
+    repository = Repository(tmp_path_factory.mktemp("streams"))
+    repository.make()
+    return repository.folder
+
+
+@pytest.fixture
+def client(repository: Path, tmp_path: Path) -> Client:
+    """A root with two kernels; nothing of the driver yet."""
+    config = tmp_path / "dnf.conf"
+    lines = ["[main]", "best=1", "gpgcheck=0", "tsflags=noscripts", "reposdir=/dev/null", "plugins=0"]
+    lines += [
+        "module_platform_id=platform:el9",
+        f"cachedir={tmp_path}/cache",
+        f"logdir={tmp_path}",
+        f"persistdir={tmp_path}/var",
+    ]
+    lines += ["[streams]", "name=streams", f"baseurl={repository.as_uri()}", ""]
+    config.write_text("\n".join(lines))
+    client = Client(tmp_path / "root", config)
+    client.dnf("install", *(f"kernel-core-{k.core.evr}" for k in WITH_MODULES))
+    return client
+
+
+def test_an_install_brings_the_module_of_each_installed_kernel(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r535")
+    assert client.kmods() == {"535.261.03-1.el9"}
+    assert len([name for name in client.installed() if name.startswith("kmod-nvidia")]) == 2
+    client.has(nvidia_driver="535.261.03-1.el9", nvidia_kmod_common="535.261.03-1.el9", dkms_nvidia=None)
+
+
+@pytest.mark.parametrize("start", list(STREAMS))
+def test_any_stream_is_switched_to_any_other_in_one_transaction_and_cuda_stays(start: str, client: Client) -> None:
+    client.dnf("module", "install", f"nvidia-driver:{start}")
+    client.dnf("install", "cuda-toolkit")
+    stamp = ["rpm", "--root", client.root, "-q", "--qf", "%{INSTALLTIME} %{INSTALLTID}", "cuda-toolkit"]
+    before = run(stamp, timeout=60).stdout
+    for target in [name for name in STREAMS if name != start]:
+        for stream in (target, start):
+            client.dnf("module", "switch-to", f"nvidia-driver:{stream}")
+            driver, flavor, kmods = STREAMS[stream]
+            tag = f"{driver.version}-1{flavor.release_tag}"
+            if kmods is Kmods.DKMS:
+                client.has(dkms_nvidia=f"{tag}.el9", nvidia_kmod_common=f"{tag}.dkms.el9")
+                assert client.kmods() == set()
+            else:
+                client.has(dkms_nvidia=None, nvidia_kmod_common=f"{tag}.el9")
+                assert client.kmods() == {f"{tag}.el9"}
+            client.has(nvidia_driver=f"{driver.version}-1.el9", cuda_drivers=f"{driver.version}-1.el9")
+    assert run(stamp, timeout=60).stdout == before
+
+
+def test_nvidia_open_follows_an_open_switch_and_leaves_with_a_proprietary_one(client: Client) -> None:
+    client.dnf("module", "enable", "nvidia-driver:r535-open")
+    client.dnf("install", "nvidia-open")
+    client.has(nvidia_open="535.261.03-1.el9")
+    client.dnf("module", "switch-to", "nvidia-driver:r550-open")
+    client.has(nvidia_open="550.163.01-1.el9", nvidia_driver="550.163.01-1.el9")
+    client.dnf("module", "switch-to", "nvidia-driver:r535")
+    client.has(nvidia_open=None, nvidia_driver="535.261.03-1.el9")
+    assert client.kmods() == {"535.261.03-1.el9"}
+
+
+def test_a_branch_name_installs_cuda_drivers_and_does_not_stand_in_the_way_of_a_switch(client: Client) -> None:
+    client.dnf("module", "enable", "nvidia-driver:r535")
+    client.dnf("install", "cuda-drivers-535")
+    client.has(cuda_drivers="535.261.03-1.el9")
+    client.dnf("module", "switch-to", "nvidia-driver:r550")
+    client.has(cuda_drivers="550.163.01-1.el9")
+
+
+def test_a_kernel_without_a_module_is_refused_and_the_driver_kept(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r535-open")
+    with pytest.raises(ToolError) as caught:
+        client.dnf("install", f"kernel-core-{sample.K570.core.evr}")
+    assert any("nvidia-kmod-common" in line and "conflicts" in line for line in caught.value.details)
+    client.has(nvidia_driver="535.261.03-1.el9")
+
+
+def test_a_dkms_stream_lets_every_kernel_in(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r550-dkms")
+    client.dnf("install", f"kernel-core-{sample.K570.core.evr}")
+    client.has(dkms_nvidia="550.163.01-1.el9")
+
+
+def test_a_module_leaves_with_its_kernel(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r535-open")
+    client.dnf("remove", f"kernel-core-{sample.K427.core.evr}")
+    assert [name for name in client.installed() if name.startswith("kmod-nvidia")] == [
+        f"kmod-nvidia-{sample.K503.label}"
+    ]

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import RepobuildError, SignError, ToolError, VerifyError
+from builder.errors import RepobuildError, SignError, ToolError, ToolMissingError, VerifyError
 from builder.publish.closure import closure_faults, load_base
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
@@ -61,9 +61,10 @@ def verify_publication(
 
     Raises VerifyError with every fault found, each beginning with the file, package or stream it is about.
     """
-    looked = _Looking(Location(location, tmp), public_key, tmp)
     try:
-        return looked.run(with_repos)
+        return _Looking(Location(location, tmp), public_key, tmp).run(with_repos)
+    except ToolMissingError:
+        raise
     except (SignError, ToolError) as exc:
         raise VerifyError(f"{location}: cannot be verified: {exc.message}", details=exc.details, hint=exc.hint) from exc
 

@@ -67,8 +67,7 @@ def look(location: str | Path, shop: Shop, tmp_path: Path, **options: list[str])
     try:
         verify_publication(str(location), shop.signer.public_key(), tmp, **options)
     except VerifyError as exc:
-        assert exc.message.startswith(str(location))
-        return exc.details
+        return exc.details if exc.message.startswith(str(location)) else (f"of something else: {exc.message}",)
     return ()
 
 
@@ -219,8 +218,7 @@ def test_a_package_whose_gate_is_only_in_another_stream(shop: Shop, tmp_path: Pa
     ]
     path = put(shop.signer, content_of(streams), tmp_path / "torn")
     assert look(path, shop, tmp_path) == (
-        "stream latest: nvidia-driver-3:535.261.03-1.lab9.x86_64 requires nvidia-kmod-common = 3:535.261.03, "
-        "which nothing provides",
+        f"stream latest: {alone[0].nevra} requires nvidia-kmod-common = 3:535.261.03, which nothing provides",
     )
 
 

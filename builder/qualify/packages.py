@@ -72,14 +72,18 @@ def _check_files(unit: Unit, headers: Mapping[str, RpmHeader]) -> Check:
     faults = []
     for name, header in headers.items():
         prefixes = tuple(p.format(version=unit.driver.version) for p in _PREFIXES.get(name, ()))
-        licences = f"/usr/share/licenses/{name}"
         faults += [
             f"{name}: {path} does not belong here"
             for path in header.files
-            if not path.startswith((*prefixes, f"{licences}/")) and path != licences
+            if not _belongs(path, (*prefixes, f"/usr/share/licenses/{name}"))
         ]
     count = sum(len(header.files) for header in headers.values())
     return check("files", faults, passed=[f"{count} files and folders where they belong"])
+
+
+def _belongs(path: str, prefixes: Sequence[str]) -> bool:
+    """Below a prefix, or a folder above one."""
+    return any(path.startswith(prefix) or prefix.startswith(f"{path}/") for prefix in prefixes)
 
 
 def _check_twice(headers: Mapping[str, RpmHeader]) -> Check:

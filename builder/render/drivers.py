@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from builder.errors import RenderError
 from builder.model.cells import Unit
@@ -31,10 +32,12 @@ _DESCRIPTIONS = {
     FIRMWARE: "Loaded by the kernel modules of exactly this version; several versions can lie side by side.",
     MODPROBE: "A setuid helper that loads kernel modules and creates device nodes when the first user needs them.",
 }
-# Folders that belong to us alone; each package that has files in one owns it.
-_OWN_FOLDERS = ("/usr/share/nvidia", "/usr/share/nvidia/files.d", "/usr/lib64/nvidia", "/usr/lib64/nvidia/wine")
-
-
+# Folders that every EL system has. Each other folder of a file is owned with it: several packages may own one folder,
+# and so none stays behind on a host that has nothing else in it.
+_SYSTEM_FOLDERS = frozenset(
+    ("/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/usr/lib/firmware", "/usr/lib/systemd", "/usr/lib/systemd/system",
+     "/usr/lib/systemd/system-sleep", "/usr/lib64", "/usr/share", "/usr/share/man", "/usr/share/man/man1")
+)  # fmt: skip
 # Weak, because headless hosts need none; the names are EL's.
 _LOADERS = ("libglvnd-egl", "libglvnd-gles", "libglvnd-glx", "libglvnd-opengl", "vulkan-loader", "egl-wayland")
 
@@ -85,9 +88,10 @@ def render_driver(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial:
 
 def _package(name: str, names: list[str], files: Mapping[str, list[Placed]], evr: Evr) -> _Package:
     own = tuple(files.get(name, ()))
-    folders = [f for f in _OWN_FOLDERS if any(file.path.startswith(f"{f}/") for file in own)]
+    paths = [file.path for file in own]
     if name == FIRMWARE:
-        folders.append(f"/usr/lib/firmware/nvidia/{evr.version}")
+        paths.append(f"/usr/lib/firmware/nvidia/{evr.version}/any")  # its folder is there without files too
+    folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents} - _SYSTEM_FOLDERS
     requires, recommends = _dependencies(name, names, evr)
     return _Package(
         name=name,
@@ -96,7 +100,7 @@ def _package(name: str, names: list[str], files: Mapping[str, list[Placed]], evr
         auto=name != FIRMWARE,  # firmware is ELF for another processor
         requires=requires,
         recommends=recommends,
-        folders=tuple(folders),
+        folders=tuple(sorted(folders)),
         files=own,
     )
 

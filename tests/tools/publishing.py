@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from builder.model.cells import Artifact
 from builder.model.matrix import Flavor, Kmods, Profile, Stream
 from builder.model.publication import PublicationContent, StreamContent
+from builder.publish import publish
 from builder.sign import Signer
 from builder.tools.rpms import read_artifact
 from builder.tools.run import run
@@ -115,3 +118,21 @@ def sign_all(signer: Signer, rpms: dict[str, Artifact], folder: Path) -> dict[st
     folder.mkdir(parents=True, exist_ok=True)
     signed = signer.sign_rpms(list(rpms.values()), folder, epoch=EPOCH)
     return dict(zip(rpms, signed, strict=True))
+
+
+class Shop(NamedTuple):
+    """What the session's fixture ``shop`` holds."""
+
+    home: Path
+    signer: Signer
+    foreign_home: Path
+    foreign: Signer
+    unsigned: dict[str, Artifact]
+    rpms: dict[str, Artifact]  # signed
+    published: Path  # a whole generation; copied before it is harmed
+
+
+def put_path(shop: Shop, content: PublicationContent, repo: Path) -> Path:
+    """Publish and return the generation's folder."""
+    sign = partial(shop.signer.sign_detached, epoch=EPOCH)
+    return publish(content, repo, public_key=shop.signer.public_key(), sign=sign, epoch=EPOCH).path

@@ -7,36 +7,15 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from builder.errors import LockedError, PublishError
-from builder.model.cells import Artifact
 from builder.model.publication import Publication, PublicationContent
 from builder.publish import current_generation, publish, rollback, verify_publication
 from builder.publish.generations import Repository
-from builder.sign import Signer, new_key
 from builder.tools.rpms import read_artifact
-from tests.need import need
-from tests.tools.publishing import EPOCH, PACKAGES, REQUIRES, content_of, make_rpms, sign_all, stream, two_streams
-
-
-class Shop(NamedTuple):
-    signer: Signer
-    foreign: Signer
-    rpms: dict[str, Artifact]  # signed
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    need("gpg", "gpg-agent", "rpmsign", "rpmkeys", "rpmbuild")
-    base = tmp_path_factory.mktemp("shop")
-    for name in ("home", "foreign"):
-        new_key(base / name, name)
-    signer = Signer.open(base / "home")
-    rpms = make_rpms(base / "rpms", PACKAGES, requires=REQUIRES)
-    return Shop(signer=signer, foreign=Signer.open(base / "foreign"), rpms=sign_all(signer, rpms, base / "signed"))
+from tests.tools.publishing import EPOCH, Shop, content_of, sign_all, stream, two_streams
 
 
 def put(

@@ -16,23 +16,17 @@ from builder.tools.rpms import file_sha256
 from builder.tools.rpmsign import signature_faults
 from builder.tools.run import run
 from tests.need import need
-from tests.tools.publishing import EPOCH, make_rpms
+from tests.tools.publishing import EPOCH, Shop, make_rpms
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("gpg", "gpg-agent", "rpmsign", "rpmkeys", "rpmbuild")
-    folder = tmp_path_factory.mktemp("keys") / "home"
-    new_key(folder, "Signer of the tests")
-    return folder
+@pytest.fixture
+def home(shop: Shop) -> Path:
+    return shop.home
 
 
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("gpg", "gpg-agent")
-    folder = tmp_path_factory.mktemp("keys") / "foreign"
-    new_key(folder, "Somebody else")
-    return folder
+@pytest.fixture
+def foreign(shop: Shop) -> Path:
+    return shop.foreign_home
 
 
 @pytest.fixture(scope="module")

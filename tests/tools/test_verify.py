@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import http.server
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
-import yaml
 
 from builder.errors import VerifyError
-from builder.model.cells import Artifact
-from builder.model.publication import PublicationContent
-from builder.publish import publish, verify_publication
-from builder.sign import Signer, new_key
+from builder.publish import verify_publication
 from builder.tools.createrepo import write_metadata
-from tests.need import need
-from tests.tools.publishing import EPOCH, PACKAGES, REQUIRES, content_of, make_rpms, sign_all, stream, two_streams
+from tests.tools.publishing import EPOCH, Shop, content_of, make_rpms, put_path, sign_all, stream
+from tests.tools.tampering import alter_modules, alter_repomd, flip, overwrite, reindex, resign
 
 DRIVER = "Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
-
-
-class Shop(NamedTuple):
-    signer: Signer
-    foreign: Signer
-    unsigned: dict[str, Artifact]
-    rpms: dict[str, Artifact]  # signed
-    published: Path  # a whole repository; copied before it is harmed
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    need("gpg", "gpg-agent", "rpmsign", "rpmkeys", "rpmbuild")
-    base = tmp_path_factory.mktemp("shop")
-    for name in ("home", "foreign"):
-        new_key(base / name, name)
-    signer = Signer.open(base / "home")
-    unsigned = make_rpms(base / "rpms", PACKAGES, requires=REQUIRES)
-    rpms = sign_all(signer, unsigned, base / "signed")
-    made = put(signer, two_streams(rpms), base / "repo")
-    return Shop(signer=signer, foreign=Signer.open(base / "foreign"), unsigned=unsigned, rpms=rpms, published=made)
-
-
-def put(signer: Signer, content: PublicationContent, repo: Path) -> Path:
-    sign = partial(signer.sign_detached, epoch=EPOCH)
-    return publish(content, repo, public_key=signer.public_key(), sign=sign, epoch=EPOCH).path
 
 
 @pytest.fixture
@@ -71,42 +39,12 @@ def look(location: str | Path, shop: Shop, tmp_path: Path, **options: list[str])
     return ()
 
 
-def resign(shop: Shop, repo: Path, *, by: Signer | None = None) -> None:
-    """Sign the repomd.xml that stands there, as somebody with a key could."""
-    repomd = repo / "repodata/repomd.xml"
-    (repo / "repodata/repomd.xml.asc").write_bytes((by or shop.signer).sign_detached(repomd, epoch=EPOCH))
-
-
-def reindex(shop: Shop, repo: Path, change: Callable[[list[dict]], object] | None = None) -> None:  # type: ignore[type-arg]
-    """Write fresh, consistent, signed metadata over the RPMs that stand there; module documents may be changed."""
-    (modules,) = (repo / "repodata").glob("*modules.yaml.gz")
-    documents = list(yaml.safe_load_all(gzip.decompress(modules.read_bytes())))
-    if change is not None:
-        change(documents)
-    text = yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True)
-    shutil.rmtree(repo / "repodata")
-    write_metadata(repo, [str(p.relative_to(repo)) for p in repo.rglob("*.rpm")], text.encode(), epoch=EPOCH)
-    resign(shop, repo)
-
-
-def overwrite(path: Path, data: bytes) -> None:
-    """A new file in the place of a (possibly hard-linked) one."""
-    path.unlink()
-    path.write_bytes(data)
-
-
-def flip(path: Path, offset: int = -5) -> None:
-    data = bytearray(path.read_bytes())
-    data[offset] ^= 1
-    overwrite(path, bytes(data))
-
-
 def test_a_whole_repository_has_no_fault_by_path_by_file_url_and_after_reindexing(
     shop: Shop, repo: Path, tmp_path: Path
 ) -> None:
     assert look(repo, shop, tmp_path) == ()
     assert look(repo.as_uri(), shop, tmp_path) == ()
-    reindex(shop, repo)  # the planting tool itself plants nothing
+    reindex(shop.signer, repo)  # the planting tool itself plants nothing
     assert look(repo, shop, tmp_path) == ()
 
 
@@ -119,34 +57,32 @@ def test_a_flipped_byte_in_an_rpm(shop: Shop, repo: Path, tmp_path: Path) -> Non
 
 def test_an_rpm_altered_under_resigned_metadata(shop: Shop, repo: Path, tmp_path: Path) -> None:
     flip(repo / DRIVER)
-    reindex(shop, repo)
+    reindex(shop.signer, repo)
     (fault,) = look(repo, shop, tmp_path)
     assert fault.startswith(f"{DRIVER}: altered:")
 
 
 def test_an_unsigned_rpm_under_good_metadata(shop: Shop, repo: Path, tmp_path: Path) -> None:
     overwrite(repo / DRIVER, shop.unsigned["nvidia-driver-535.261.03-1.lab9"].path.read_bytes())
-    reindex(shop, repo)
+    reindex(shop.signer, repo)
     assert look(repo, shop, tmp_path) == (f"{DRIVER}: not signed",)
 
 
 def test_an_rpm_signed_by_a_foreign_key_under_good_metadata(shop: Shop, repo: Path, tmp_path: Path) -> None:
     theirs = sign_all(shop.foreign, shop.unsigned, tmp_path / "foreign")
     overwrite(repo / DRIVER, theirs["nvidia-driver-535.261.03-1.lab9"].path.read_bytes())
-    reindex(shop, repo)
+    reindex(shop.signer, repo)
     assert look(repo, shop, tmp_path) == (f"{DRIVER}: signed by another key",)
 
 
 def test_an_altered_modules_file(shop: Shop, repo: Path, tmp_path: Path) -> None:
-    (modules,) = (repo / "repodata").glob("*modules.yaml.gz")
-    overwrite(modules, gzip.compress(gzip.decompress(modules.read_bytes()).replace(b"r535-open", b"r535-evil")))
+    alter_modules(repo)
     (fault,) = look(repo, shop, tmp_path)
     assert "is not the modules file that repomd.xml names" in fault
 
 
 def test_an_altered_repomd(shop: Shop, repo: Path, tmp_path: Path) -> None:
-    repomd = repo / "repodata/repomd.xml"
-    overwrite(repomd, repomd.read_bytes().replace(b"<revision>", b"<revision>9"))
+    alter_repomd(repo)
     assert look(repo, shop, tmp_path) == ("repodata/repomd.xml: the signed bytes were altered",)
 
 
@@ -156,7 +92,7 @@ def test_a_missing_signature_of_repomd(shop: Shop, repo: Path, tmp_path: Path) -
 
 
 def test_a_repomd_under_a_foreign_key(shop: Shop, repo: Path, tmp_path: Path) -> None:
-    resign(shop, repo, by=shop.foreign)
+    resign(shop.foreign, repo)
     assert look(repo, shop, tmp_path) == ("repodata/repomd.xml: signed by another key",)
 
 
@@ -167,7 +103,7 @@ def test_a_missing_rpm(shop: Shop, repo: Path, tmp_path: Path) -> None:
 
 def test_an_artifact_that_the_repository_does_not_have(shop: Shop, repo: Path, tmp_path: Path) -> None:
     (repo / DRIVER).unlink()
-    reindex(shop, repo)
+    reindex(shop.signer, repo)
     assert look(repo, shop, tmp_path) == (
         "stream r535-open: artifact nvidia-driver-3:535.261.03-1.lab9.x86_64 is not in the repository",
         "stream r535-open: profile default: package nvidia-driver is not among its artifacts",
@@ -175,23 +111,23 @@ def test_an_artifact_that_the_repository_does_not_have(shop: Shop, repo: Path, t
 
 
 def test_an_rpm_in_no_stream(shop: Shop, repo: Path, tmp_path: Path) -> None:
-    def forget(documents: list[dict]) -> None:  # type: ignore[type-arg]
+    def forget(documents: list[dict[str, Any]]) -> None:
         documents[2]["data"]["artifacts"]["rpms"] = [
             a for a in documents[2]["data"]["artifacts"]["rpms"] if "common" not in a
         ]
 
-    reindex(shop, repo, forget)
+    reindex(shop.signer, repo, forget)
     details = look(repo, shop, tmp_path)
     gate = "Packages/n/nvidia-kmod-common-535.261.03-7.open.lab9.x86_64.rpm"
     assert f"{gate}: in no stream, so every client would see it" in details
 
 
 def test_a_default_stream_or_profile_that_does_not_exist(shop: Shop, repo: Path, tmp_path: Path) -> None:
-    def rename(documents: list[dict]) -> None:  # type: ignore[type-arg]
+    def rename(documents: list[dict[str, Any]]) -> None:
         documents[0]["data"]["stream"] = "newest"
         documents[0]["data"]["profiles"]["latest"] = ["all"]
 
-    reindex(shop, repo, rename)
+    reindex(shop.signer, repo, rename)
     assert look(repo, shop, tmp_path) == (
         "modules.yaml: default stream 'newest' does not exist",
         "stream latest: default profile 'all' does not exist",
@@ -199,11 +135,11 @@ def test_a_default_stream_or_profile_that_does_not_exist(shop: Shop, repo: Path,
 
 
 def test_a_stream_that_yaml_reads_as_a_number_or_an_unknown_key(shop: Shop, repo: Path, tmp_path: Path) -> None:
-    def mistype(documents: list[dict]) -> None:  # type: ignore[type-arg]
+    def mistype(documents: list[dict[str, Any]]) -> None:
         documents[1]["data"]["stream"] = 418
         documents[2]["data"]["colour"] = "green"
 
-    reindex(shop, repo, mistype)
+    reindex(shop.signer, repo, mistype)
     details = look(repo, shop, tmp_path)
     assert "modules.yaml, document 2: stream: 418 is not a string" in details
     assert any("Unexpected key in data: colour" in d for d in details)
@@ -216,7 +152,7 @@ def test_a_package_whose_gate_is_only_in_another_stream(shop: Shop, tmp_path: Pa
         (stream("latest", default=True, packages=["nvidia-driver"]), ["535.261.03"], alone),
         (stream("r535-open", packages=["nvidia-kmod-common"]), ["535.261.03"], gate),
     ]
-    path = put(shop.signer, content_of(streams), tmp_path / "torn")
+    path = put_path(shop, content_of(streams), tmp_path / "torn")
     assert look(path, shop, tmp_path) == (
         f"stream latest: {alone[0].nevra} requires nvidia-kmod-common = 3:535.261.03, which nothing provides",
     )
@@ -241,7 +177,7 @@ def test_with_a_base_repository_every_dependency_counts_and_profiles_must_instal
     }
     rpms = sign_all(shop.signer, make_rpms(tmp_path / "more", packages, requires=requires), tmp_path / "signed")
     streams = [(stream("r535", default=True), ["535.54.03"], list(rpms.values()))]
-    path = put(shop.signer, content_of(streams), tmp_path / "repo")
+    path = put_path(shop, content_of(streams), tmp_path / "repo")
     base = base_repository(tmp_path, [("kmod", "0", "30", "1.lab9"), ("kernel-core", "0", "6.1.0", "50.lab9")])
     assert look(path, shop, tmp_path) == ()  # without a base, only names of our own are looked up
     assert look(path, shop, tmp_path, with_repos=[base.as_uri()]) == (
@@ -260,8 +196,8 @@ def test_a_conditional_dependency_on_a_kmod_that_the_stream_lacks(shop: Shop, tm
     kmod = "kmod-nvidia-6.1.0-50-amd64 = 3:535.54.03-1.open.lab9"
     requires = {"nvidia-driver": f"({kmod} if kernel-core = 0:6.1.0-50.lab9)"}
     rpms = sign_all(shop.signer, make_rpms(tmp_path / "more", packages, requires=requires), tmp_path / "signed")
-    path = put(
-        shop.signer,
+    path = put_path(
+        shop,
         content_of([(stream("r535", default=True), ["535.54.03"], list(rpms.values()))]),
         tmp_path / "repo",
     )
@@ -310,14 +246,14 @@ def test_all_faults_are_reported_together(shop: Shop, repo: Path, tmp_path: Path
 def test_metadata_that_points_out_of_the_repository_is_not_followed(shop: Shop, repo: Path, tmp_path: Path) -> None:
     repomd, (modules,) = repo / "repodata/repomd.xml", (repo / "repodata").glob("*modules.yaml.gz")
     overwrite(repomd, repomd.read_bytes().replace(f"repodata/{modules.name}".encode(), b"../../../../etc/passwd"))
-    resign(shop, repo)
+    resign(shop.signer, repo)
     assert "../../../../etc/passwd: its address leaves the repository" in look(repo, shop, tmp_path)
 
 
 def test_no_repository_and_no_key_are_errors_too(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "repodata/repomd.xml: missing" in look(tmp_path / "empty", shop, tmp_path)
-    other = replace(shop.rpms["nvidia-driver-535.261.03-1.lab9"])
+    other = shop.rpms["nvidia-driver-535.261.03-1.lab9"]
     (tmp_path / "t").mkdir()
     with pytest.raises(VerifyError, match="cannot be verified"):
         verify_publication(str(shop.published), other.path.read_bytes()[:200], tmp_path / "t")

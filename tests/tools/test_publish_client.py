@@ -1,0 +1,147 @@
+"""What real dnf makes of a publication: streams, switches and defaults; and what it refuses (facts: clients §4)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.tools.run import Completed, run
+from tests.need import need, need_root
+from tests.tools.publishing import Shop, sign_all
+from tests.tools.tampering import alter_modules, alter_repomd, flip, overwrite, reindex, resign
+
+OLD = "nvidia-driver-535.261.03-1.lab9"
+DRIVER = f"Packages/n/{OLD}.x86_64.rpm"
+
+
+class Client:
+    """A fresh host: an installroot that knows one repository and trusts one key."""
+
+    def __init__(self, folder: Path, baseurl: str, key: Path) -> None:
+        self.root = folder / "root"
+        repos = folder / "repos"
+        for path in (self.root, repos, folder / "home"):
+            path.mkdir(parents=True)
+        # Debian's rpm keeps its database in the home folder.
+        (folder / "home/.rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+        (repos / "lab.repo").write_text(
+            f"[lab]\nname=lab\nbaseurl={baseurl}\ngpgkey={key.as_uri()}\ngpgcheck=1\nrepo_gpgcheck=1\n"
+        )
+        self.env = {"HOME": str(folder / "home")}
+        options = {
+            "reposdir": repos,
+            "cachedir": folder / "cache",
+            "persistdir": folder / "persist",
+            "module_platform_id": "platform:lab9",
+            "best": "1",
+            "plugins": "0",
+        }
+        self.base = ["dnf", "-y", "--installroot", str(self.root), "--releasever", "9"]
+        self.base += [f"--setopt={name}={value}" for name, value in options.items()]
+
+    def dnf(self, *words: str, ok: tuple[int, ...] = (0,)) -> Completed:
+        """Run dnf on this host."""
+        return run([*self.base, *words], timeout=120, env=self.env, ok=ok)
+
+    def installed(self) -> set[str]:
+        """Name-version-release of every package."""
+        query = ("rpm", "--root", self.root, "-qa", "--qf", "%{name}-%{version}-%{release}\\n")
+        names = run(query, timeout=60, env=self.env).stdout.split()
+        return {name for name in names if not name.startswith("gpg-pubkey")}
+
+
+@pytest.fixture
+def tools(shop: Shop) -> None:
+    need("dnf", "rpm")
+    need_root()
+
+
+def client_of(repo: Path, shop: Shop, folder: Path) -> Client:
+    key = folder / "key.asc"
+    folder.mkdir(parents=True, exist_ok=True)
+    key.write_bytes(shop.signer.public_key())
+    return Client(folder, repo.as_uri(), key)
+
+
+@pytest.mark.usefixtures("tools")
+def test_an_admin_lists_installs_and_switches_streams_with_every_signature_checked(shop: Shop, tmp_path: Path) -> None:
+    client = client_of(shop.published, shop, tmp_path)
+    listed = client.dnf("module", "list", "nvidia-driver").stdout
+    rows = {line.split()[1]: line for line in listed.splitlines() if line.startswith("nvidia-driver ")}
+    assert set(rows) == {"latest", "r535-open"}
+    assert "latest [d]" in rows["latest"]
+    assert "default [d]" in rows["r535-open"]
+    client.dnf("module", "install", "nvidia-driver:r535-open")
+    assert client.installed() == {OLD, "nvidia-kmod-common-535.261.03-7.open.lab9"}
+    client.dnf("module", "switch-to", "nvidia-driver:latest")
+    assert client.installed() == {"nvidia-driver-550.163.01-1.lab9", "nvidia-kmod-common-550.163.01-2.open.lab9"}
+    client.dnf("module", "switch-to", "nvidia-driver:r535-open")
+    assert client.installed() == {OLD, "nvidia-kmod-common-535.261.03-7.open.lab9"}
+
+
+@pytest.mark.usefixtures("tools")
+def test_without_a_choice_an_admin_gets_the_default_stream(shop: Shop, tmp_path: Path) -> None:
+    client = client_of(shop.published, shop, tmp_path)
+    client.dnf("module", "install", "nvidia-driver")
+    assert "nvidia-driver-550.163.01-1.lab9" in client.installed()
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_published_repo_file_is_all_that_a_client_needs(shop: Shop, tmp_path: Path) -> None:
+    client = client_of(shop.published, shop, tmp_path)
+    published = shop.published.parents[1]
+    (tmp_path / "repos/lab.repo").unlink()
+    shutil.copy(published / "lab9.repo", tmp_path / "repos")
+    client.dnf("--setopt=basearch=x86_64", "module", "install", "nvidia-driver:latest")
+    assert "nvidia-driver-550.163.01-1.lab9" in client.installed()
+
+
+def _foreign_rpm(shop: Shop, repo: Path) -> None:
+    theirs = sign_all(shop.foreign, {OLD: shop.unsigned[OLD]}, repo.parent / "foreign")
+    overwrite(repo / DRIVER, theirs[OLD].path.read_bytes())
+    reindex(shop.signer, repo)
+
+
+def _unsigned_rpm(shop: Shop, repo: Path) -> None:
+    overwrite(repo / DRIVER, shop.unsigned[OLD].path.read_bytes())
+    reindex(shop.signer, repo)
+
+
+def _altered_under_resigned_metadata(shop: Shop, repo: Path) -> None:
+    flip(repo / DRIVER)
+    reindex(shop.signer, repo)
+
+
+# What is done to the repository, and the words by which dnf refuses it.
+ATTACKS: dict[str, tuple[Callable[[Shop, Path], None], str]] = {
+    "altered RPM": (lambda _shop, repo: flip(repo / DRIVER), "has incorrect checksum"),
+    "altered RPM under re-signed metadata": (_altered_under_resigned_metadata, "GPG check FAILED"),
+    "unsigned RPM": (_unsigned_rpm, f"Package {OLD}.x86_64.rpm is not signed"),
+    "RPM signed by a foreign key": (_foreign_rpm, f"Public key for {OLD}.x86_64.rpm is not installed"),
+    "altered modules.yaml": (
+        lambda _shop, repo: alter_modules(repo),
+        "Downloading successful, but checksum doesn't match",
+    ),
+    "altered repomd.xml": (lambda _shop, repo: alter_repomd(repo), "Bad GPG signature"),
+    "missing repomd.xml.asc": (
+        lambda _shop, repo: (repo / "repodata/repomd.xml.asc").unlink(),
+        "GPG verification is enabled, but GPG signature is not available",
+    ),
+    "repomd.xml under a foreign key": (lambda shop, repo: resign(shop.foreign, repo), "Bad GPG signature"),
+}
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_client_refuses(attack: str, shop: Shop, tmp_path: Path) -> None:
+    harm, words = ATTACKS[attack]
+    repo = tmp_path / "repo"
+    shutil.copytree(shop.published, repo)
+    harm(shop, repo)
+    client = client_of(repo, shop, tmp_path / "client")
+    done = client.dnf("module", "install", "nvidia-driver:r535-open", ok=(1,))
+    assert words in done.stdout + done.stderr
+    assert client.installed() == set()

@@ -21,48 +21,32 @@ def render_gate(unit: Unit, kernels: Sequence[GateKernel], serial: int, matrix: 
     ``kernels`` are all kernels of the unit's distribution × arch, with the kmod each has. Raises RenderError for a
     distribution without boolean dependencies, and for a precompiled gate without any kmod.
     """
-    flavor, dkms = unit.flavor, unit.kmods is Kmods.DKMS
-    if flavor is None or unit.kmods is None:
-        raise RenderError(f"{unit.id}: a gate needs a flavor and a way of delivery")
-    if unit.distribution.delivery is not Delivery.MODULAR:
-        raise RenderError(
-            f"{unit.id}: the gate needs rpm's boolean dependencies and module streams;"
-            f" delivery '{unit.distribution.delivery}' is not supported yet"
-        )
+    flavor, kmods = _checked(unit)
     known = sorted(kernels, key=lambda k: (k.kernel.core.name, k.kernel.core.evr))
     for kernel in known:
         _check(kernel)
+    dkms = kmods is Kmods.DKMS
     if not dkms and not any(k.kmod for k in known):
         raise RenderError(f"{unit.id}: no kernel has a module, so there is nothing to let in")
     nevra = require_nevra(gate_nevra(unit, serial, matrix))
     ev = driver_ev(unit.driver, matrix)
     requires, recommends = _firmware(flavor, ev)
-    if dkms:
-        requires = (f"dkms-nvidia = {ev}", f"{dkms_capability(flavor)} = {ev}", *requires)
-        obsoletes = tuple(dict.fromkeys(kmod_name(k.kernel) for k in known))
-        conflicts: tuple[str, ...] = ()
-    else:
-        requires = (*(_selection(k) for k in known if k.kmod), *requires)
-        obsoletes = ("dkms-nvidia",)
-        conflicts = tuple(kernel_conflicts(known))
-    if flavor is Flavor.PROPRIETARY:
-        obsoletes = (*obsoletes, "nvidia-open")
     text = fill_spec(
         "nvidia-kmod-common.spec.j2",
         nevra=nevra,
         version=unit.driver.version,
         ev=ev,
         flavor=flavor.value,
-        kmods=unit.kmods.value,
+        kmods=kmods.value,
         dkms=dkms,
         vendor=matrix.vendor,
         payload=require_payload(unit.distribution.payload),
         capability=gate_capability(flavor),
         beyond=beyond_ours(matrix),
-        obsoletes=obsoletes,
-        requires=requires,
+        obsoletes=_obsoletes(known, flavor, kmods),
+        requires=(*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
         recommends=recommends,
-        conflicts=conflicts,
+        conflicts=() if dkms else tuple(kernel_conflicts(known)),
         supported=tuple(f"{k.kernel.core}" for k in known if k.kmod),
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())
@@ -89,15 +73,37 @@ def _between(lower: PackageRef, upper: PackageRef) -> str:
     return f"({lower.name} > {lower.evr} with {upper.name} < {upper.evr})"
 
 
-def _selection(kernel: GateKernel) -> str:
-    assert kernel.kmod is not None  # noqa: S101  callers filter
-    return f"({kernel.kmod.name} = {kernel.kmod.evr} if {kernel.kernel.core})"
+def _selections(known: Sequence[GateKernel]) -> tuple[str, ...]:
+    return tuple(f"({k.kmod.name} = {k.kmod.evr} if {k.kernel.core})" for k in known if k.kmod)
+
+
+def _dkms(flavor: Flavor, ev: str) -> tuple[str, ...]:
+    return (f"dkms-nvidia = {ev}", f"{dkms_capability(flavor)} = {ev}")
+
+
+def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods) -> tuple[str, ...]:
+    """What came before in another stream and would stand in the way of a switch to this one."""
+    names = [kmod_name(k.kernel) for k in known] if kmods is Kmods.DKMS else ["dkms-nvidia"]
+    if flavor is Flavor.PROPRIETARY:
+        names.append("nvidia-open")
+    return tuple(dict.fromkeys(names))
 
 
 def _firmware(flavor: Flavor, ev: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Open modules do not start without GSP firmware; proprietary ones use it on some GPUs."""
     need = (f"nvidia-firmware = {ev}",)
     return (need, ()) if flavor is Flavor.OPEN else ((), need)
+
+
+def _checked(unit: Unit) -> tuple[Flavor, Kmods]:
+    if unit.flavor is None or unit.kmods is None:
+        raise RenderError(f"{unit.id}: a gate needs a flavor and a way of delivery")
+    if unit.distribution.delivery is not Delivery.MODULAR:
+        raise RenderError(
+            f"{unit.id}: the gate needs rpm's boolean dependencies and module streams;"
+            f" delivery '{unit.distribution.delivery}' is not supported yet"
+        )
+    return unit.flavor, unit.kmods
 
 
 def _check(kernel: GateKernel) -> None:

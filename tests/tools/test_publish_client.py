@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ class Client:
     """A fresh host: an installroot that knows one repository and trusts one key."""
 
     def __init__(self, folder: Path, baseurl: str, key: Path) -> None:
+        self.folder = folder
         self.root = folder / "root"
         repos = folder / "repos"
         for path in (self.root, repos, folder / "home"):
@@ -46,6 +47,15 @@ class Client:
         """Run dnf on this host."""
         return run([*self.base, *words], timeout=120, env=self.env, ok=ok)
 
+    def close(self) -> None:
+        """End the gpg-agents that dnf's library starts beside its cache and leaves behind."""
+        for home in self.folder.glob("cache/*/pubring"):
+            run(
+                ("gpg-connect-agent", "--homedir", home, "--no-autostart", "KILLAGENT", "/bye"),
+                timeout=30,
+                ok=tuple(range(256)),
+            )
+
     def installed(self) -> set[str]:
         """Name-version-release of every package."""
         query = ("rpm", "--root", self.root, "-qa", "--qf", "%{name}-%{version}-%{release}\\n")
@@ -53,22 +63,31 @@ class Client:
         return {name for name in names if not name.startswith("gpg-pubkey")}
 
 
+Host = Callable[[Path], Client]
+
+
 @pytest.fixture
-def tools(shop: Shop) -> None:
-    need("dnf", "rpm")
+def host(shop: Shop, tmp_path: Path) -> Iterator[Host]:
+    """Makes a client of a repository folder."""
+    need("dnf", "rpm", "gpg-connect-agent")
     need_root()
+    clients: list[Client] = []
+
+    def make(repo: Path) -> Client:
+        folder = tmp_path / "client"
+        folder.mkdir()
+        key = folder / "key.asc"
+        key.write_bytes(shop.signer.public_key())
+        clients.append(Client(folder, repo.as_uri(), key))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
 
 
-def client_of(repo: Path, shop: Shop, folder: Path) -> Client:
-    key = folder / "key.asc"
-    folder.mkdir(parents=True, exist_ok=True)
-    key.write_bytes(shop.signer.public_key())
-    return Client(folder, repo.as_uri(), key)
-
-
-@pytest.mark.usefixtures("tools")
-def test_an_admin_lists_installs_and_switches_streams_with_every_signature_checked(shop: Shop, tmp_path: Path) -> None:
-    client = client_of(shop.published, shop, tmp_path)
+def test_an_admin_lists_installs_and_switches_streams_with_every_signature_checked(shop: Shop, host: Host) -> None:
+    client = host(shop.published)
     listed = client.dnf("module", "list", "nvidia-driver").stdout
     rows = {line.split()[1]: line for line in listed.splitlines() if line.startswith("nvidia-driver ")}
     assert set(rows) == {"latest", "r535-open"}
@@ -82,19 +101,17 @@ def test_an_admin_lists_installs_and_switches_streams_with_every_signature_check
     assert client.installed() == {OLD, "nvidia-kmod-common-535.261.03-7.open.lab9"}
 
 
-@pytest.mark.usefixtures("tools")
-def test_without_a_choice_an_admin_gets_the_default_stream(shop: Shop, tmp_path: Path) -> None:
-    client = client_of(shop.published, shop, tmp_path)
+def test_without_a_choice_an_admin_gets_the_default_stream(shop: Shop, host: Host) -> None:
+    client = host(shop.published)
     client.dnf("module", "install", "nvidia-driver")
     assert "nvidia-driver-550.163.01-1.lab9" in client.installed()
 
 
-@pytest.mark.usefixtures("tools")
-def test_the_published_repo_file_is_all_that_a_client_needs(shop: Shop, tmp_path: Path) -> None:
-    client = client_of(shop.published, shop, tmp_path)
+def test_the_published_repo_file_is_all_that_a_client_needs(shop: Shop, host: Host) -> None:
+    client = host(shop.published)
     published = shop.published.parents[1]
-    (tmp_path / "repos/lab.repo").unlink()
-    shutil.copy(published / "lab9.repo", tmp_path / "repos")
+    (client.folder / "repos/lab.repo").unlink()
+    shutil.copy(published / "lab9.repo", client.folder / "repos")
     client.dnf("--setopt=basearch=x86_64", "module", "install", "nvidia-driver:latest")
     assert "nvidia-driver-550.163.01-1.lab9" in client.installed()
 
@@ -134,14 +151,13 @@ ATTACKS: dict[str, tuple[Callable[[Shop, Path], None], str]] = {
 }
 
 
-@pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_client_refuses(attack: str, shop: Shop, tmp_path: Path) -> None:
+def test_a_client_refuses(attack: str, shop: Shop, host: Host, tmp_path: Path) -> None:
     harm, words = ATTACKS[attack]
     repo = tmp_path / "repo"
     shutil.copytree(shop.published, repo)
     harm(shop, repo)
-    client = client_of(repo, shop, tmp_path / "client")
+    client = host(repo)
     done = client.dnf("module", "install", "nvidia-driver:r535-open", ok=(1,))
     assert words in done.stdout + done.stderr
     assert client.installed() == set()

@@ -116,4 +116,3 @@ def kernels(rpms: tuple[Path, ...], distribution: str, as_json: bool) -> None:
 
 
 VERBS = (lint, cells, schema, pin, kernels)
-

@@ -6,6 +6,7 @@ import time
 from threading import Lock
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from builder.pipeline.events import Event
@@ -21,7 +22,8 @@ class PlainProgress:
         self._lock = Lock()
         self._started = time.monotonic()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
+        """Print one line, but for progress within a download."""
         if event.state == "progress":
             return
         took = f" ({event.seconds:.1f} s)" if event.seconds is not None else ""
@@ -54,7 +56,8 @@ class LiveProgress:
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._lock = Lock()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
+        """Show a task that started, move its bar, or let it scroll by when it has ended."""
         key = (event.stage, event.subject)
         with self._lock:
             if event.state == "started":
@@ -70,9 +73,9 @@ class LiveProgress:
         if task is not None:
             self._progress.remove_task(task)
         took = f" [dim]{event.seconds:.1f} s[/]" if event.seconds is not None else ""
-        text = f" [dim]{event.text}[/]" if event.text else ""
+        text = f" [dim]{escape(event.text)}[/]" if event.text else ""
         mark = _MARKS.get(event.state, " ")
-        self._progress.console.print(f"{mark} {event.stage:<9} [bold]{event.subject}[/]{text}{took}")
+        self._progress.console.print(f"{mark} {event.stage:<9} [bold]{escape(event.subject)}[/]{text}{took}")
 
     def __enter__(self) -> LiveProgress:
         self._progress.start()

@@ -24,9 +24,7 @@ from builder.pipeline.write_specs import write_specs
 from builder.report import print_actions
 
 
-def _run(
-    stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Mapping[str, str] | None = None
-) -> None:
+def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Mapping[str, str] | None = None) -> None:
     """Run stages, print what came of them; PartialFailureError when a selected unit is not there."""
     dry_run = options.pop("dry_run")
     settings = make_settings(options)

@@ -69,8 +69,7 @@ def saved_keys(document: object, path: Path) -> tuple[tuple[str, ...], dict[str,
     """Ids to build and the keys they had, from a saved plan; StalePlanError when the file is no plan of ours."""
     try:
         assert isinstance(document, dict)  # noqa: S101  turned into a message below
-        if document["schema"] != PLAN_SCHEMA:
-            raise KeyError("schema")
+        assert document["schema"] == PLAN_SCHEMA  # noqa: S101  likewise
         rows = [*document["cells"], *document["packages"]]
         wanted = tuple(str(r["id"]) for r in rows if r["decision"] == Decision.BUILD.value)
         keys = {str(r["id"]): str(r["key"]) for r in rows if r["key"] is not None}

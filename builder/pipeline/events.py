@@ -21,7 +21,7 @@ class Event:
 class Listener(Protocol):
     """Receives events from any thread."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Take one event; must not raise."""
 
 

@@ -48,9 +48,7 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
     except BaseException:
         store.close()
         raise
-    return Workshop(
-        settings=settings, configuration=configuration, store=store, builder=builder, listener=listener
-    )
+    return Workshop(settings=settings, configuration=configuration, store=store, builder=builder, listener=listener)
 
 
 def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[Action, ...]]:
@@ -120,11 +118,7 @@ def _publish_all(
     reports = []
     for distribution in shop.configuration.matrix.distributions:
         for arch in distribution.arches if distribution.delivery is Delivery.MODULAR else ():
-            mine = {
-                i: o
-                for i, o in outcomes.items()
-                if o.unit.distribution == distribution and o.unit.arch == arch
-            }
+            mine = {i: o for i, o in outcomes.items() if o.unit.distribution == distribution and o.unit.arch == arch}
             if Stage.PUBLISH in stages and signer is not None:
                 report, mine = _publish(shop, signer, distribution, arch, mine)
                 outcomes = {**outcomes, **mine}
@@ -132,9 +126,7 @@ def _publish_all(
                 streams = plan_streams(shop.configuration.matrix, distribution, arch, list(mine.values()))
                 if Stage.SIGN in stages and signer is not None:
                     sign_artifacts(shop, signer, [o for o in mine.values() if o.ok])
-                report = DistributionReport(
-                    distribution=distribution, arch=arch, streams=streams, publication=None
-                )
+                report = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
             reports.append(report)
     return tuple(reports), outcomes
 
@@ -146,17 +138,13 @@ def _publish(
         streams: tuple[StreamPlan, ...] = plan_streams(
             shop.configuration.matrix, distribution, arch, list(outcomes.values())
         )
-        nothing = DistributionReport(
-            distribution=distribution, arch=arch, streams=streams, publication=None
-        )
+        nothing = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
         return nothing, outcomes
     try:
         streams, outcomes = build_gates(shop, distribution, arch, outcomes)
         signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok])
     except RepobuildError as exc:
-        failed = DistributionReport(
-            distribution=distribution, arch=arch, streams=(), publication=None, error=exc
-        )
+        failed = DistributionReport(distribution=distribution, arch=arch, streams=(), publication=None, error=exc)
         return failed, outcomes
     files = support_files(shop, distribution, arch, streams, outcomes)
     content = compose(shop, distribution, arch, streams, outcomes, signed, files)

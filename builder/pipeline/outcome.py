@@ -42,9 +42,7 @@ def summary_lines(report: RunReport, settings: Settings) -> list[str]:
         if item.publication is not None:
             state = "new" if item.publication.changed else "unchanged"
             digest = item.publication.digest[:16]
-            lines.append(
-                f"[green]published[/] {where}: {item.publication.packages} packages, {digest} ({state})"
-            )
+            lines.append(f"[green]published[/] {where}: {item.publication.packages} packages, {digest} ({state})")
             lines.append(f"  repository {escape(str(item.publication.current))}")
             lines.append(f"  key        {escape(str(settings.repo_path / 'RPM-GPG-KEY-repobuild'))}")
     lines.append(f"  work       {escape(str(settings.work.absolute()))}")

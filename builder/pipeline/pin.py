@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from builder.config import write_lock
 from builder.errors import PinMismatchError, RepobuildError
 from builder.fetch import pin_source
@@ -39,7 +41,7 @@ def pin_sources(settings: Settings, listener: Listener) -> tuple[Pin, ...]:
             listener(Event(stage="pin", subject=source.filename, state="done", text=f"sha256 {pin.sha256[:16]}…"))
             return pin
 
-        tasks = {url: (lambda source=source: task(source)) for url, source in wanted.items()}
+        tasks = {url: partial(task, source) for url, source in wanted.items()}
         found = run_all(tasks, workers=settings.workers)
     pins = {p.url: p for p in configuration.lock.pins}
     made = [pin for pin in found.values() if isinstance(pin, Pin)]
@@ -50,5 +52,3 @@ def pin_sources(settings: Settings, listener: Listener) -> tuple[Pin, ...]:
         failures[0].details = (*failures[0].details, *(f.message for f in failures[1:]))
         raise failures[0]
     return tuple(made)
-
-

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from builder.build import make_srpm
@@ -35,7 +36,11 @@ def run_units(
     """
     jobs: dict[str, Job] = {}
     for action in actions:
-        if build and action.decision is Decision.BUILD and (job := make_job(shop, action.unit, record=True)) is not None:
+        if (
+            build
+            and action.decision is Decision.BUILD
+            and (job := make_job(shop, action.unit, record=True)) is not None
+        ):
             jobs[action.unit.id] = job
     return run_jobs(shop, actions, jobs, check=check)
 
@@ -45,7 +50,7 @@ def run_jobs(
 ) -> dict[str, UnitOutcome]:
     """As ``run_units``, with the jobs made already."""
     failures = run_all(
-        {unit_id: (lambda job=job: _build_and_qualify(shop, job, check=check)) for unit_id, job in jobs.items()},
+        {unit_id: partial(_build_and_qualify, shop, job, check=check) for unit_id, job in jobs.items()},
         workers=shop.settings.workers,
         fail_fast=shop.settings.fail_fast,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from builder.build import Builder
@@ -117,7 +118,7 @@ def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
         shop.tell("fetch", source.filename, "done", f"sha256 {pin.sha256[:12]}…, unpacked and sorted")
         return prepared
 
-    tasks = {i: (lambda d=driver, a=i[1]: task(d, a)) for i, driver in wanted.items()}
+    tasks = {i: partial(task, driver, i[1]) for i, driver in wanted.items()}
     found = run_all(tasks, workers=shop.settings.workers)
     for identity, outcome in found.items():
         shop.facts.sources[identity] = outcome
@@ -136,7 +137,7 @@ def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
         shop.tell("buildroot", chroot.name, "done", text)
         return buildroot
 
-    made = run_all({n: (lambda c=c: task(c)) for n, c in chroots.items()}, workers=shop.settings.workers)
+    made = run_all({n: partial(task, c) for n, c in chroots.items()}, workers=shop.settings.workers)
     for name, outcome in made.items():
         shop.facts.buildroots[name] = outcome
         if isinstance(outcome, RepobuildError):
@@ -147,7 +148,7 @@ def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
         if unit.cell is not None and buildroot is not None:
             kernels[unit.distribution.name, unit.cell.kernel.release] = (unit.cell.kernel, buildroot)
     read = run_all(
-        {i: (lambda k=k, b=b: read_kernel_devel(k, b, shop.store)) for i, (k, b) in kernels.items()},
+        {i: partial(read_kernel_devel, k, b, shop.store) for i, (k, b) in kernels.items()},
         workers=shop.settings.workers,
     )
     shop.facts.kernels.update(read)

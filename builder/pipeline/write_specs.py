@@ -30,7 +30,7 @@ def write_specs(settings: Settings, output: Path) -> list[Path]:
             chroot = shop.chroot(unit)
             config = output / f"{chroot.name}.cfg"
             if config not in written:
-                config.write_text(render_mock_config(chroot, unit.distribution, settings.mock_configs))
+                config.write_text(render_mock_config(chroot, unit.distribution))
                 written.add(config)
             sources = known(shop.facts.sources.get(source_id(unit)))
             if sources is None:

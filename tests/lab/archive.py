@@ -6,8 +6,10 @@ here; callers ask and choose by rule.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -50,14 +52,14 @@ class Archive:
     def _write(self) -> None:
         for folder in ("lists/partial", "archives/partial", "sources"):
             (self._root / folder).mkdir(parents=True, exist_ok=True)
-        (self._root / "status").touch()
+        _write_if_changed(self._root / "status", "")
         sources = "\n".join(_entry(uris, suites, key) for uris, suites, key in self._wanted())
         pins = "\n".join(
             f"Package: *\nPin: release n={suite}*\nPin-Priority: {priority}\n"
             for suite, priority in zip(self.suites, (700, 100), strict=False)
         )
-        (self._root / "archive.sources").write_text(sources)
-        (self._root / "preferences").write_text(pins)
+        _write_if_changed(self._root / "archive.sources", sources)
+        _write_if_changed(self._root / "preferences", pins)
         settings = {
             "Dir::Etc::sourcelist": self._root / "archive.sources",
             "Dir::Etc::sourceparts": "/dev/null",
@@ -74,7 +76,7 @@ class Archive:
             "APT::Sandbox::User": "root",
             "APT::Keep-Downloaded-Packages": "1",
         }
-        self._config.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
+        _write_if_changed(self._config, "".join(f'{name} "{value}";\n' for name, value in settings.items()))
 
     def _wanted(self) -> list[tuple[str, list[str], str]]:
         """``(uris, suites, signed-by)`` of the distribution's own entries, widened to the next release."""
@@ -93,38 +95,58 @@ class Archive:
         proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k.startswith("SSL_")}
         return run(argv, timeout=timeout, env={**environment, **proxies}, cwd=cwd).stdout
 
+    def _ask(self, *argv: str) -> str:
+        """A question whose answer depends on the package lists only; answers are kept until the lists change."""
+        stamp = self._root / "updated"
+        lists = f"{stamp.stat().st_mtime_ns if stamp.exists() else 0} {(self._root / 'archive.sources').read_text()}"
+        digest = hashlib.sha256("\0".join([lists, *argv]).encode()).hexdigest()
+        answer = self._root / "answers" / digest
+        if not answer.is_file():
+            answer.parent.mkdir(exist_ok=True)
+            text = self._apt(*argv)
+            answer.with_suffix(".new").write_text(text)
+            answer.with_suffix(".new").rename(answer)
+        return answer.read_text()
+
     def update(self, *, force: bool = False) -> None:
         """Refresh the package lists unless they are less than a day old."""
         stamp = self._root / "updated"
         if force or not stamp.exists() or time.time() - stamp.stat().st_mtime > FRESH:
             self._apt("apt-get", "update", "-qq")
+            shutil.rmtree(self._root / "answers", ignore_errors=True)
             stamp.touch()
 
-    def candidates(self, name: str) -> list[Candidate]:
-        """Every version of a binary package, newest first; empty when there is none."""
-        found = []
-        for line in self._apt("apt-cache", "madison", name).splitlines():
+    def candidates(self, names: Sequence[str]) -> dict[str, list[Candidate]]:
+        """Every version of these binary packages, newest first; an empty list for one that there is not."""
+        found: dict[str, list[Candidate]] = {name: [] for name in names}
+        for line in self._ask("apt-cache", "madison", *names).splitlines():
             fields = [f.strip() for f in line.split("|")]
-            if len(fields) == 3 and fields[2].endswith("Packages"):
+            if len(fields) == 3 and fields[2].endswith("Packages") and fields[0] in found:
                 suite = fields[2].split()[1].partition("/")[0]
-                found.append(Candidate(name=fields[0], version=fields[1], suite=suite))
+                found[fields[0]].append(Candidate(name=fields[0], version=fields[1], suite=suite))
         return found
 
     def names(self, pattern: str) -> list[str]:
         """Package names that match a regular expression as a whole."""
         compiled = re.compile(pattern)
         prefix = re.match(r"[a-z0-9-]*", pattern)
-        listed = self._apt("apt-cache", "pkgnames", prefix[0] if prefix else "").split()
+        listed = self._ask("apt-cache", "pkgnames", prefix[0] if prefix else "").split()
         return sorted(n for n in listed if compiled.fullmatch(n))
 
-    def depends(self, name: str) -> list[str]:
-        """Names a package Depends on, first alternatives, virtual ones left as they are."""
-        text = self._apt("apt-cache", "depends", "--no-recommends", "--no-suggests", name)
-        return [line.split()[-1].strip("<>") for line in text.splitlines() if line.strip().startswith("Depends:")]
+    def depends(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Names that each package Depends on, virtual ones left as they are."""
+        found: dict[str, list[str]] = {}
+        here: list[str] = []
+        for line in self._ask("apt-cache", "depends", "--no-recommends", "--no-suggests", *names).splitlines():
+            if not line.startswith(" "):
+                here = found.setdefault(line.strip(), [])
+            elif line.strip().startswith("Depends:"):
+                here.append(line.split()[-1].strip("<>"))
+        return found
 
     def closure(self, specs: Sequence[str]) -> list[str]:
         """File names of all that installing ``specs`` (``name``, ``name=version``, ``name/suite``) on nothing needs."""
-        text = self._apt("apt-get", "install", "-s", "--no-install-recommends", *specs)
+        text = self._ask("apt-get", "install", "-s", "--no-install-recommends", *specs)
         found = re.findall(r"^Inst (\S+) \((\S+) .*\[(\w+)\]\)", text, re.MULTILINE)
         return sorted(f"{name}_{version.replace(':', '%3a')}_{arch}.deb" for name, version, arch in found)
 
@@ -138,9 +160,10 @@ class Archive:
     def files(self, specs: Iterable[str]) -> dict[str, str]:
         """File name of each ``name`` (its candidate) or ``name=version``, by name; LabUnavailableError for none."""
         found = {}
-        for spec in specs:
-            text = self._apt("apt-cache", "show", "--no-all-versions", spec)
-            fields = dict(re.findall(r"^(Package|Version|Architecture): (\S+)$", text, re.MULTILINE))
+        for stanza in self._ask("apt-cache", "show", "--no-all-versions", *specs).split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Version|Architecture): (\S+)$", stanza, re.MULTILINE))
+            if "Package" not in fields:
+                continue
             version = fields["Version"].replace(":", "%3a")
             found[fields["Package"]] = f"{fields['Package']}_{version}_{fields['Architecture']}.deb"
         return found
@@ -154,6 +177,12 @@ class Archive:
         if missing:
             self._apt("apt-get", "download", "-qq", *missing, cwd=folder)
         return files
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    """Leave equal files alone: apt throws its package cache away when one of them is newer."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _os_release(key: str) -> str:

@@ -31,12 +31,12 @@ _BLOBS = ("nvidia/nv-kernel.o_binary", "nvidia-modeset/nv-modeset-kernel.o_binar
 def choose_versions(archive: Archive, branch: str, packages: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Newest upstream version of a branch that all packages have, and each package's own version of it."""
     offered: dict[str, dict[str, str]] = {}
-    for package in packages:
-        for candidate in archive.candidates(package):
+    for package, found in archive.candidates(packages).items():
+        for candidate in found:
             upstream = candidate.version.partition("-")[0]
             if upstream.startswith(f"{branch}."):
                 offered.setdefault(upstream, {}).setdefault(package, candidate.version)
-    complete = {version: found for version, found in offered.items() if len(found) == len(packages)}
+    complete = {version: by_name for version, by_name in offered.items() if len(by_name) == len(packages)}
     if not complete:
         raise LabUnavailableError(f"the archive has no driver {branch} with all of {', '.join(packages)}")
     newest = max(complete, key=lambda v: [int(n) for n in re.findall(r"\d+", v)])

@@ -83,9 +83,11 @@ def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
     chosen = []
     for key, count in wanted:
         newest = [release for _, release in sorted(offered.get(key, []), reverse=True)]
-        settled = [r for r in newest if any(c.suite in archive.suites for c in archive.candidates(f"linux-image-{r}"))]
-        order = [*settled, *(r for r in newest if r not in settled)]
-        found = [c for r in order if (c := _examine(archive, r, key[1])) is not None][:count]
+        images = archive.candidates([f"linux-image-{r}" for r in newest])
+        depends = archive.depends([f"linux-headers-{r}" for r in newest])
+        settled = [r for r in newest if any(c.suite in archive.suites for c in images[f"linux-image-{r}"])]
+        order = [*settled, *(r for r in newest if r not in settled and images[f"linux-image-{r}"])]
+        found = [c for r in order if (c := _examine(depends[f"linux-headers-{r}"], r, key[1])) is not None][:count]
         if len(found) < count:
             raise LabUnavailableError(f"the archive has {len(found)} {key[1]} kernels of {key[0]}, {count} are needed")
         chosen.extend(sorted(found, key=lambda c: [int(n) for n in re.findall(r"\d+", c.release)]))
@@ -94,21 +96,19 @@ def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
 
 def _host_series(archive: Archive) -> str:
     """The series of the host release's own kernel, e.g. "6.1", read from what linux-headers-amd64 depends on."""
-    for dependency in archive.depends("linux-headers-amd64"):
+    for dependency in archive.depends(["linux-headers-amd64"])["linux-headers-amd64"]:
         match = _GENERIC.fullmatch(dependency)
         if match:
             return match["series"]
     raise LabUnavailableError("linux-headers-amd64 depends on no kernel this lab understands")
 
 
-def _examine(archive: Archive, release: str, variant: str) -> Choice | None:
-    """The packages of one kernel, None when one of them is missing."""
-    headers = archive.depends(f"linux-headers-{release}")
+def _examine(headers: Sequence[str], release: str, variant: str) -> Choice | None:
+    """The packages of one kernel by what its headers depend on, None when one of them is missing."""
     common = next((d for d in headers if d.endswith("-common")), None)
     kbuild = next((d for d in headers if d.startswith("linux-kbuild")), None)
-    image = f"linux-image-{release}"
     gcc = next((d for d in headers if re.fullmatch(r"linux-compiler-gcc-\d+-x86|gcc-\d+(-.*)?", d)), None)
-    if not (common and kbuild and gcc and archive.candidates(image)):
+    if not (common and kbuild and gcc):
         return None
     compiler = re.search(r"gcc-\d+", gcc)
     version, _, rest = release.partition("-")
@@ -118,7 +118,7 @@ def _examine(archive: Archive, release: str, variant: str) -> Choice | None:
         variant=variant,
         version=version,
         build=abi[0] if abi else "1",
-        packages=(image, f"linux-headers-{release}", common, kbuild),
+        packages=(f"linux-image-{release}", f"linux-headers-{release}", common, kbuild),
         compiler=compiler[0] if compiler else "gcc",
     )
 
@@ -126,8 +126,9 @@ def _examine(archive: Archive, release: str, variant: str) -> Choice | None:
 def make_kernels(archive: Archive, choices: Sequence[Choice], output: Path) -> tuple[list[LabKernel], list[Path]]:
     """Build (or take from the cache) all packages of the chosen kernels: their description and their RPMs."""
     kernels, rpms = [], []
+    files = archive.download(sorted({p for choice in choices for p in choice.packages}))
     for choice in choices:
-        debs = [archive.download([p])[p] for p in choice.packages]
+        debs = [files[p] for p in choice.packages]
         identity = [choice.release, *(d.name for d in debs), Path(__file__).read_text()]
         rpms += [
             cached([*identity, "core"], lambda root, c=choice, d=debs: _core(c, d, root), output),

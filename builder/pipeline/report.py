@@ -1,0 +1,113 @@
+"""The support matrix that goes into a publication, from what was planned, built and composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from builder.model.cells import PackageKind
+from builder.model.matrix import Distribution
+from builder.model.planning import StreamPlan, UnitOutcome
+from builder.model.report import (
+    SupportBranch,
+    SupportFacts,
+    SupportKernel,
+    SupportOutcome,
+    SupportRow,
+    SupportStream,
+)
+from builder.pipeline.workshop import Workshop
+from builder.plan.streams import units_of_stream
+from builder.report import support_files as write_files
+
+
+def support_files(
+    shop: Workshop,
+    distribution: Distribution,
+    arch: str,
+    streams: Sequence[StreamPlan],
+    outcomes: Mapping[str, UnitOutcome],
+) -> tuple[tuple[str, bytes], ...]:
+    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, deterministic."""
+    return write_files(support_facts(shop, distribution, arch, streams, outcomes))
+
+
+def support_facts(
+    shop: Workshop,
+    distribution: Distribution,
+    arch: str,
+    streams: Sequence[StreamPlan],
+    outcomes: Mapping[str, UnitOutcome],
+) -> SupportFacts:
+    """What the support matrix of a distribution × arch says."""
+    matrix = shop.configuration.matrix
+    published = {o.unit.id for plan in streams for o in units_of_stream(plan, outcomes)}
+    cells = [o for o in outcomes.values() if o.unit.kind is PackageKind.KMOD]
+    rows = [_row(o, published=o.unit.id in published) for o in cells]
+    rows.extend(
+        SupportRow(
+            cell=e.cell.id,
+            kernel=e.cell.kernel.release,
+            variant=e.cell.kernel.variant,
+            branch=e.cell.driver.branch,
+            driver_version=e.cell.driver.version,
+            flavor=e.cell.flavor.value,
+            outcome=SupportOutcome.EXCLUDED,
+            reason=e.reason,
+        )
+        for e in shop.configuration.excluded
+        if e.cell.distribution == distribution and e.cell.arch == arch
+    )
+    named = {row.branch for row in rows} | {d.branch for plan in streams for d in plan.drivers}
+    return SupportFacts(
+        module=matrix.module,
+        distribution=distribution.name,
+        title=distribution.title,
+        arch=arch,
+        branches=tuple(
+            SupportBranch(name=b.name, type=b.type, eol=b.eol, max_cuda=b.max_cuda, gpus=b.gpus, note=b.note)
+            for b in matrix.branches
+            if b.name in named
+        ),
+        kernels=tuple(
+            SupportKernel(release=k.release, variant=k.variant, package=str(k.core), live=k.live)
+            for k in distribution.kernels
+            if k.arch == arch
+        ),
+        streams=tuple(
+            SupportStream(
+                name=plan.stream.name,
+                default=plan.stream.default,
+                branch=plan.stream.branch,
+                flavor=plan.stream.flavor.value,
+                kmods=plan.stream.kmods.value,
+                summary=plan.stream.summary,
+                driver_versions=tuple(d.version for d in plan.drivers),
+                held=plan.held,
+            )
+            for plan in streams
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _row(outcome: UnitOutcome, *, published: bool) -> SupportRow:
+    cell = outcome.unit.cell
+    assert cell is not None  # noqa: S101  only kmods come here
+    if published:
+        kind, reason = SupportOutcome.PUBLISHED, ""
+    elif outcome.ok:
+        kind, reason = SupportOutcome.HELD, "no stream carries its driver"
+    else:
+        blocked = outcome.code is None
+        kind, reason = (SupportOutcome.BLOCKED if blocked else SupportOutcome.FAILED), outcome.reason
+    return SupportRow(
+        cell=cell.id,
+        kernel=cell.kernel.release,
+        variant=cell.kernel.variant,
+        branch=cell.driver.branch,
+        driver_version=cell.driver.version,
+        flavor=cell.flavor.value,
+        outcome=kind,
+        reason=reason,
+        level=outcome.verdict.level if outcome.verdict and outcome.verdict.ok else None,
+    )

@@ -1,0 +1,117 @@
+"""A client root of the lab distribution: installed by dnf, entered by chroot, running its own dnf and scriptlets.
+
+The lab's repository and the published one are bound into it as /srv/lab and /srv/repobuild; it has no network.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.tools.run import Completed, run
+from tests.lab.distro import LabDistro
+
+BASE_URL = "file:///srv/repobuild"  # what the published .repo file must say for clients made here
+_DNF_CONF = "[main]\ngpgcheck=1\nbest=1\ninstallonly_limit=3\ninstall_weak_deps=0\nclean_requirements_on_remove=1\n"
+_LAB_REPO = "[lab]\nname=Lab\nbaseurl=file:///srv/lab\ngpgcheck=0\nmetadata_expire=0\n"
+_ENTER = """
+set -e
+root=$1 lab=$2 repo=$3; shift 3
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=755 dev "$root/dev"
+for n in null zero full random urandom tty; do touch "$root/dev/$n"; mount --bind "/dev/$n" "$root/dev/$n"; done
+ln -s /proc/self/fd "$root/dev/fd"
+mkdir -p "$root/srv/lab" "$root/srv/repobuild"
+mount --bind "$lab" "$root/srv/lab"
+mount --bind "$repo" "$root/srv/repobuild"
+exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8 TERM=dumb "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModule:
+    """What ``modinfo -k RELEASE nvidia`` says."""
+
+    release: str
+    version: str
+    vermagic: str
+    license: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """An installed root."""
+
+    root: Path
+    distro: LabDistro
+    repo: Path  # folder of the publications
+
+    def run(self, *argv: str, ok: Collection[int] = (0,), timeout: float = 600) -> Completed:
+        """Run a program inside, in mount, process and network namespaces of its own."""
+        spaces = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--propagation", "private"]
+        enter = ["sh", "-c", _ENTER, "enter", self.root, self.distro.repository, self.repo]
+        return run([*spaces, "--", *enter, *argv], timeout=timeout, ok=ok)
+
+    def dnf(self, *argv: str, ok: Collection[int] = (0,)) -> Completed:
+        """The client's own dnf, answering yes."""
+        return self.run("dnf", "-y", *argv, ok=ok)
+
+    def query(self, *argv: str) -> list[str]:
+        """``rpm -q`` lines, sorted."""
+        return sorted(self.run("rpm", "-q", *argv, ok=(0, 1)).stdout.splitlines())
+
+    def install_time(self, package: str) -> str:
+        """Install time and transaction id of a package: both change when it is touched."""
+        return self.run("rpm", "-q", "--qf", "%{INSTALLTIME} %{INSTALLTID}", package).stdout
+
+    def module(self, release: str, name: str = "nvidia") -> InstalledModule | None:
+        """The module that this kernel would load, None when it has none."""
+        done = self.run("modinfo", "-k", release, name, ok=(0, 1))
+        if done.returncode:
+            return None
+        fields = dict(re.findall(r"^(\w+):\s+(.*)$", done.stdout, re.MULTILINE))
+        return InstalledModule(
+            release=release,
+            version=fields["version"],
+            vermagic=fields["vermagic"].split()[0],
+            license=fields["license"],
+        )
+
+    def use_published(self, distribution: str = "lab9") -> None:
+        """Enable the published repository by its own .repo file."""
+        shutil.copyfile(
+            self.repo / f"{distribution}.repo", self.root / "etc/yum.repos.d" / f"{distribution}-nvidia.repo"
+        )
+
+
+def make_client(root: Path, distro: LabDistro, repo: Path, packages: Sequence[str]) -> Client:
+    """Install a fresh client root with these packages on top of the minimal set."""
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "etc/yum.repos.d").mkdir(parents=True)
+    (root / "etc/dnf").mkdir()
+    home = root.parent / f".{root.name}-home"
+    home.mkdir(exist_ok=True)
+    (home / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")  # some hosts' rpm keeps its database elsewhere
+    (home / "dnf.conf").write_text(_DNF_CONF)
+    options = {
+        "reposdir": "/dev/null",
+        "cachedir": str(home / "cache"),
+        "logdir": "/var/log",
+        "install_weak_deps": "0",
+        "module_platform_id": distro.platform,
+        "keepcache": "0",
+    }
+    run(
+        ["dnf", "-y", "-q", "-c", home / "dnf.conf", "--installroot", root, "--releasever", distro.releasever]
+        + [f"--setopt={k}={v}" for k, v in options.items()]
+        + ["--repofrompath", f"lab,{distro.repository.as_uri()}", "--repo", "lab", "--nogpgcheck"]
+        + ["install", *distro.client_packages, *packages],
+        timeout=900,
+        env={"HOME": str(home)},
+    )
+    (root / "etc/dnf/dnf.conf").write_text(_DNF_CONF)
+    (root / "etc/yum.repos.d/lab.repo").write_text(_LAB_REPO)
+    return Client(root=root, distro=distro, repo=repo)

@@ -96,14 +96,14 @@ def private_home(gnupghome: Path | None = None) -> Iterator[Path]:
 
 def _stop_agent(home: Path) -> None:
     """Ask the home's agent to end and see it gone, so that no process outlives the call."""
-    if not (home / "S.gpg-agent").exists():
-        return
     connect = ("gpg-connect-agent", "--homedir", home, "--no-autostart")
     asked = run((*connect, "GETINFO pid", "KILLAGENT", "/bye"), timeout=30, ok=(0, 2))
     found = re.search(r"^D (\d+)$", asked.stdout, re.MULTILINE)
     deadline = time.monotonic() + 5.0
     while found and Path(f"/proc/{found[1]}/exe").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    if Path(f"/run/user/{os.geteuid()}/gnupg").is_dir():  # where gpg puts sockets on hosts with login sessions
+        run(("gpgconf", "--homedir", home, "--remove-socketdir"), timeout=30, ok=range(256))
 
 
 def with_agent(home: Path, argv: tuple[str | Path, ...]) -> tuple[str | Path, ...]:

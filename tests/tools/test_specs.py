@@ -123,6 +123,7 @@ def test_driver_packages_hold_every_file_that_is_placed_and_provide_sonames(tmp_
     assert "nvidia-kmod-common = 3:535.261.03" in lines(rpms["nvidia-driver"].path, "--requires")
     assert "/usr/lib/firmware/nvidia/535.261.03/gsp_tu10x.bin" in lines(rpms["nvidia-firmware"].path, "-l")
     assert "/usr/share/licenses/nvidia-driver-cuda-libs/LICENSE" in lines(rpms["nvidia-driver-cuda-libs"].path, "-l")
+    assert "/usr/lib/firmware/nvidia" in lines(rpms["nvidia-firmware"].path, "-l")  # owned, so it goes with its files
     modes = lines(rpms["nvidia-modprobe"].path, "--qf", "[%{FILEMODES:perms} %{FILENAMES}\n]")
     assert "-rwsr-xr-x /usr/bin/nvidia-modprobe" in modes
 

@@ -31,7 +31,7 @@ from builder.tools.run import run, tail, which
 FORMAT = 1  # of base roots; a new number makes all of them again
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 60.0  # seconds beyond the build's own timeout for setting up and collecting
-_TMPFS_FROM = 6 << 30  # bytes of available memory: below, builds work on the disk
+_MEMORY_FROM = 6 << 30  # bytes of available memory: below, builds work on the disk
 _TOOLS = ("unshare", "setpriv", "chroot", "dnf", "rpm")
 
 
@@ -41,9 +41,10 @@ class ChrootBuilder:
     name = "chroot"
     recipe = "chroot 1"
 
-    def __init__(self, store: Store, *, tmpfs_from: int = _TMPFS_FROM) -> None:
+    def __init__(self, store: Store, *, memory: int | None = None) -> None:
+        """``memory`` is what one build may use of it, in bytes; None: half of what is available; 0: the disk only."""
         self._store = store
-        self._tmpfs_from = tmpfs_from
+        self._memory = memory
 
     def find(self, chroot: Chroot) -> Buildroot | None:
         """The base root of the repositories' present state, None where there is none or they cannot be read."""
@@ -72,10 +73,10 @@ class ChrootBuilder:
     def build(self, request: BuildRequest) -> None:
         """Build in memory where there is enough, else (or when that is full) on the store's disk."""
         require_root()
-        size = _available_memory() // 2
-        if size * 2 >= self._tmpfs_from:
+        memory = _spare_memory() if self._memory is None else self._memory
+        if memory:
             try:
-                self._build(request, size)
+                self._build(request, memory)
             except DiskFullError:
                 for leftover in request.resultdir.iterdir():
                     remove_tree(leftover)
@@ -200,9 +201,10 @@ def _read(chroot: Chroot, folder: Path, state: str) -> Buildroot:
     )
 
 
-def _available_memory() -> int:
-    """MemAvailable of /proc/meminfo, in bytes."""
+def _spare_memory() -> int:
+    """Half of /proc/meminfo's MemAvailable, in bytes; 0 where there is too little to build in."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
+            available = int(line.split()[1]) << 10
+            return available // 2 if available >= _MEMORY_FROM else 0
     return 0

@@ -43,11 +43,15 @@ def dependency_failure(subject: str, log: Path) -> RepobuildError:
     missing = list(dict.fromkeys(line for line in lines if _MISSING.search(line)))
     words = missing or [line for line in lines if line][-_LAST_LINES:]
     return BuildDependencyError(
-        f"{subject}: a build requirement cannot be installed: {words[-1] if words else 'dnf failed without a word'}",
+        f"{subject}: a build requirement cannot be installed: {_said(words)}",
         details=words,
         hint="add the repository that has it to the distribution's buildroot in matrix.yaml",
         log=log,
     )
+
+
+def _said(words: Sequence[str]) -> str:
+    return words[-1].removeprefix("Error: ") if words else "dnf failed without a word"
 
 
 def root_failure(subject: str, log: Path) -> RepobuildError:
@@ -59,7 +63,7 @@ def root_failure(subject: str, log: Path) -> RepobuildError:
     told = [line for line in lines if _DOWNLOAD.search(line) or _MISSING.search(line)]
     words = list(dict.fromkeys(told)) or [line for line in lines if line][-_LAST_LINES:]
     return BuildrootError(
-        f"{subject}: the base of the buildroot cannot be made: {words[-1] if words else 'dnf failed without a word'}",
+        f"{subject}: the base of the buildroot cannot be made: {_said(words)}",
         details=words,
         hint="check the buildroot's repositories and packages in matrix.yaml",
         log=log,

@@ -175,11 +175,11 @@ class _Build:
     def collect(self) -> None:
         """Copy the RPMs; the tree is the build's, so nothing but a regular file of its own is taken."""
         found = 0
-        for top, folders, files in os.walk(f"{self.root}{_TOP}/RPMS"):
+        for _top, folders, files, folder in os.fwalk(".", dir_fd=_open_below(self.root, f"{_TOP}/RPMS")):
             folders.sort()
             for name in sorted(files):
                 if name.endswith(".rpm"):
-                    _copy_regular(Path(top) / name, self.job.resultdir / name)
+                    _copy_regular(folder, name, self.job.resultdir / name)
                     found += 1
         if not found:
             raise BuildError(f"{self.job.subject}: rpmbuild ended well but made no RPM", log=self.build_log)
@@ -197,7 +197,10 @@ def build(job: BuildJob) -> None:
             this.install(this.requirements(spec))
         with this.state(f"rpmbuild {name}"):
             this.compile(spec)
-        this.collect()
+        try:
+            this.collect()
+        except OSError as exc:
+            raise BuildError(f"{job.subject}: the RPMs cannot be taken out: {exc}", log=this.build_log) from exc
 
 
 def _end_everything_else() -> None:
@@ -215,10 +218,20 @@ def _end_everything_else() -> None:
         time.sleep(_PAUSE)
 
 
-def _copy_regular(source: Path, target: Path) -> None:
-    fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _open_below(root: Path, path: str) -> int:
+    """A descriptor of a folder below a root; a symlink on the way, which would lead out of the root, is refused."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for part in path.strip("/").split("/"):
+        below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    return fd
+
+
+def _copy_regular(folder: int, name: str, target: Path) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     with os.fdopen(fd, "rb") as reader:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BuildError(f"{source.name}: the build put something else than a file in the place of an RPM")
+            raise BuildError(f"{name}: the build put something else than a file in the place of an RPM")
         with target.open("wb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)

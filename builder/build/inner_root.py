@@ -39,8 +39,11 @@ def make_root(job: RootJob) -> None:
     packages = installed_packages(root, DBPATH)
     (job.folder / PACKAGES).write_text("".join(f"{line}\n" for line in packages))
     (job.folder / INDEX).write_text(json.dumps({"chroot": job.chroot.name, "state": dnf.state()}))
-    for leftover in ("log", "persist"):
-        shutil.rmtree(job.folder / CACHE / leftover, ignore_errors=True)
+    # Metadata stay for the builds over this base; its packages are in it already.
+    for leftover in (CACHE + "/log", CACHE + "/persist"):
+        shutil.rmtree(job.folder / leftover, ignore_errors=True)
+    for packages_folder in dnf.cache.glob("*/packages"):
+        shutil.rmtree(packages_folder)
 
 
 def _require_rpmbuild(job: RootJob) -> None:

@@ -30,7 +30,7 @@ def make_srpm(spec: SpecFile, folder: Path, *, dist: Distribution, source_date_e
         _place(source, sources / source.filename, source_date_epoch)
     macros = {**reproducible_macros(), "_source_payload": _PAYLOAD, "dist": dist.dist_tag}
     try:
-        build_source(text, sources, work, macros=macros, source_date_epoch=source_date_epoch)
+        build_source(spec.filename, work, macros=macros, source_date_epoch=source_date_epoch)
     except ToolMissingError:
         raise
     except ToolError as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.tools.run import run
@@ -40,13 +40,12 @@ def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]
     return tuple(sorted(lines))
 
 
-def build_source(spec: Path, sources: Path, target: Path, *, macros: Mapping[str, str], source_date_epoch: int) -> None:
-    """``rpmbuild -bs`` into ``target``; raises ToolError with rpm's words."""
-    argv: Sequence[str | Path] = [
-        "rpmbuild",
-        "-bs",
-        "--nodeps",
-        *defines({"_topdir": str(target), "_sourcedir": str(sources), "_srcrpmdir": str(target), **macros}),
-        spec,
-    ]
-    run(argv, timeout=_QUERY_TIMEOUT, env={"SOURCE_DATE_EPOCH": str(source_date_epoch), "HOME": str(target)})
+def build_source(spec: str, folder: Path, *, macros: Mapping[str, str], source_date_epoch: int) -> None:
+    """``rpmbuild -bs`` of ``folder``/spec with the sources in ``folder``/sources; raises ToolError with rpm's words.
+
+    Every path is relative: rpm 4.18 keeps the parsed spec in the header of a source package, expanded paths included.
+    """
+    places = {"_topdir": ".", "_sourcedir": "sources", "_srcrpmdir": "."}
+    argv = ["rpmbuild", "-bs", "--nodeps", *defines({**places, **macros}), spec]
+    environment = {"SOURCE_DATE_EPOCH": str(source_date_epoch), "HOME": str(folder)}
+    run(argv, cwd=folder, timeout=_QUERY_TIMEOUT, env=environment)

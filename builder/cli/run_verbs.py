@@ -45,7 +45,7 @@ def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Map
     failures = failures_of(report)
     if failures:
         raise PartialFailureError(
-            f"{len(failures)} of the selected units are not there",
+            "not everything that was selected is there",
             details=failures[:40],
             hint="repobuild why <cell> shows the evidence; the rest was done",
         )

@@ -10,14 +10,18 @@ from builder.model.cells import Decision, PackageKind
 from builder.model.run import RunReport
 from builder.pipeline.settings import Settings
 
+_REASON = 100  # characters of a reason beside a stream; the whole one stands with its unit
+
 
 def failures_of(report: RunReport) -> list[str]:
-    """One line for each planned unit that is not there in its newest content, and each publication that failed."""
+    """Why planned units are not there in their newest content, one line a reason; and publications that failed."""
     planned = {a.unit.id: a.decision for a in report.actions}
+    by_reason: dict[str, list[str]] = {}
+    for o in report.outcomes:
+        if planned.get(o.unit.id) is not Decision.SKIP and (not o.ok_so_far or o.code is not None):
+            by_reason.setdefault(o.reason, []).append(o.unit.id)
     lines = [
-        f"{o.unit.id}: {o.reason}"
-        for o in report.outcomes
-        if planned.get(o.unit.id) is not Decision.SKIP and (not o.ok_so_far or o.code is not None)
+        f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''}: {reason}" for reason, ids in by_reason.items()
     ]
     for distribution in report.distributions:
         where = f"{distribution.distribution.name}/{distribution.arch}"
@@ -35,7 +39,7 @@ def summary_lines(report: RunReport, settings: Settings) -> list[str]:
         where = f"{item.distribution.name}/{item.arch}"
         for plan in item.streams:
             drivers = ", ".join(d.version for d in plan.drivers)
-            held = "; ".join(f"{version} held: {reason}" for version, reason in plan.held)
+            held = "; ".join(f"{version} held: {_short(reason)}" for version, reason in plan.held)
             text = f"[bold]{drivers}[/]" if drivers else "[yellow]held back[/]"
             note = f"  [dim]{escape(held)}[/]" if held and (not drivers or plan.stream.branch) else ""
             lines.append(f"  {where}  {plan.stream.name:<18} {text}{note}")
@@ -47,6 +51,10 @@ def summary_lines(report: RunReport, settings: Settings) -> list[str]:
             lines.append(f"  key        {escape(str(settings.repo_path / 'RPM-GPG-KEY-repobuild'))}")
     lines.append(f"  work       {escape(str(settings.work.absolute()))}")
     return lines
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
 
 
 def _word(reason: str, *, ok: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.tools.run import run, which
+from builder.tools.run import run
 from tests.lab.archive import CACHE, Archive
 from tests.lab.convert import ALIAS, DIST, DROP, Package, alternatives, cached, control, convert, requirements
 from tests.lab.kernels import LabKernel, choose, make_kernels
@@ -71,10 +72,16 @@ def make_distro(cache: Path = CACHE, *, series: Sequence[str] = ()) -> LabDistro
 
     ``series`` adds the newest kernel of further series, e.g. ("6.12",).
     """
-    archive = Archive(cache)
-    archive.update()
     rpms = cache / "lab/rpms"
     rpms.mkdir(parents=True, exist_ok=True)
+    with (cache / "lab/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes want it at once: the first makes it
+        return _make(cache, rpms, series)
+
+
+def _make(cache: Path, rpms: Path, series: Sequence[str]) -> LabDistro:
+    archive = Archive(cache)
+    archive.update()
     choices = choose(archive, series)
     debs = archive.download_closure(sorted({*BASE, *CLIENT, *EXTRA, *(c.compiler for c in choices)}))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -151,14 +158,14 @@ def _repository(folder: Path, rpms: Sequence[Path]) -> Path:
     """A folder of links to these RPMs with metadata, named by what is in it; ``current`` points to it."""
     digest = hashlib.sha256("\n".join(sorted(str(p) for p in rpms)).encode()).hexdigest()[:16]
     place = folder / digest
-    if not (place / "repodata/repomd.xml").is_file():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+    if not place.is_dir():
+        new = folder / f"{digest}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
         for rpm in rpms:
-            os.link(rpm, place / rpm.name)
-        createrepo = which("createrepo_c")
-        assert createrepo is not None, "createrepo_c is not installed"
-        run([createrepo, "--quiet", "--no-database", "--compress-type=gz", "--revision=1", place], timeout=600)
+            os.link(rpm, new / rpm.name)
+        run(["createrepo_c", "--quiet", "--no-database", "--compress-type=gz", "--revision=1", new], timeout=600)
+        new.rename(place)
     current = folder / "current.new"
     current.unlink(missing_ok=True)
     current.symlink_to(digest)

@@ -6,6 +6,7 @@ made for tests from files that are on the machine, and is never redistributed. S
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -119,10 +120,17 @@ def cached_run(cache: Path, identity: Sequence[str], version: str, fill: object)
     """The archive that ``fill(tree)`` yields, from the cache when the same identity was assembled before."""
     digest = hashlib.sha256("\n".join([*identity, version, Path(__file__).read_text()]).encode()).hexdigest()[:32]
     place = cache / "lab/drivers" / digest
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _cached_run(place, version, fill)
+
+
+def _cached_run(place: Path, version: str, fill: object) -> Path:
     found = place / f"NVIDIA-Linux-x86_64-{version}.run"
     if not found.is_file():
         assert callable(fill)
-        work = place.with_name(f"{digest}.new")
+        work = place.with_name(f"{place.name}.new")
         shutil.rmtree(work, ignore_errors=True)
         tree = work / "tree"
         tree.mkdir(parents=True)

@@ -27,7 +27,7 @@ from builder.model.matrix import PackageRef, RepositoryRef
 from builder.model.nevra import Evr
 from builder.model.sources import Buildroot, SpecFile
 from builder.sign import Signer, new_key
-from builder.store import Store
+from builder.store import Store, remove_tree
 from builder.tools.dnf import download_package
 from builder.tools.rpms import extract_members, read_artifact, read_header
 from builder.tools.run import run
@@ -46,8 +46,10 @@ def distro() -> LabDistro:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with Store.open(tmp_path_factory.mktemp("build") / "work") as opened:
+    work = tmp_path_factory.mktemp("build") / "work"
+    with Store.open(work) as opened:
         yield opened
+    remove_tree(work)  # hundreds of MB of base roots
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +227,7 @@ def test_a_changed_repository_makes_another_root_and_drops_the_old(tmp_path: Pat
         assert first.repositories != second.repositories
         assert first.identity == second.identity  # the same packages are in it
         assert [p.name for p in (tmp_path / "work/store/roots").iterdir()] == [second.path.parent.name]  # type: ignore[union-attr]
+    remove_tree(tmp_path / "work")
 
 
 def test_a_base_package_that_no_repository_has_is_named(store: Store, distro: LabDistro) -> None:
@@ -288,6 +291,11 @@ def test_signatures_of_buildroot_repositories_are_checked_over_http(
     with pytest.raises(BuildrootError, match="cannot be had") as caught:
         build(root=root, requires="BuildRequires: unsigned-tool")
     assert any("unsigned-tool" in line and "not signed" in line for line in caught.value.details)
+    # dnf had the network in this build's namespaces; the build itself must not.
+    port = url.rsplit(":", 1)[1]
+    with pytest.raises(BuildError) as refused:
+        build(root=root, before=f": < /dev/tcp/127.0.0.1/{port}")
+    assert any("connect: Network is unreachable" in line for line in refused.value.details)
 
 
 def test_a_kernels_devel_package_is_downloaded_and_read(distro: LabDistro, tmp_path: Path) -> None:

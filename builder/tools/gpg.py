@@ -14,11 +14,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.errors import SignError, ToolError
+from builder.errors import InterruptedRunError, SignError, ToolError
 from builder.tools.run import Completed, run
 
 _TIMEOUT = 300.0  # seconds
@@ -90,7 +90,8 @@ def private_home(gnupghome: Path | None = None) -> Iterator[Path]:
                     shutil.copyfile(gnupghome / name, home / name)
         yield home
     finally:
-        _stop_agent(home)
+        with suppress(ToolError, InterruptedRunError):  # an agent ends with its program anyway
+            _stop_agent(home)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -15,7 +15,11 @@ from builder.tools.run import PACKAGES, run, which
 
 _BATCH = 400  # files in one call: far below the kernel's limit for arguments
 _SECONDS_EACH = 60.0  # timeout for one file; a 300 MB RPM takes about 5 s
-_SIGNATURE = re.compile(r"\s+Header V\d RSA/SHA256 Signature, key (?:ID|fingerprint:?) (?P<id>[0-9a-fA-F]+): OK")
+# rpm 4: "Header V4 RSA/SHA256 Signature, key ID 1964c5fc: OK"; rpm 6: "Header OpenPGP V4 …, key fingerprint: …: OK"
+_SIGNATURE = re.compile(
+    r"\s*Header (?:OpenPGP )?V\d RSA/SHA256 signature, key (?:ID|fingerprint):? (?P<id>[0-9a-f]{8,40}): OK",
+    re.IGNORECASE,
+)
 _DIGESTS = ("Header SHA256 digest: OK", "Payload SHA256 digest: OK")
 
 
@@ -63,7 +67,7 @@ def signature_faults(paths: Sequence[Path], public_key: bytes, tmp: Path) -> dic
         checked = run((*own, "--checksig", "--verbose", *some), timeout=_SECONDS_EACH * (1 + len(some)), ok=range(128))
         said = _by_file(checked.stdout, some)
         for path in some:
-            fault = _fault(said[path], fingerprint)
+            fault = checksig_fault(said[path], fingerprint)
             if fault is not None:
                 faults[path] = fault
     return faults
@@ -82,20 +86,22 @@ def _by_file(output: str, paths: Sequence[Path]) -> dict[Path, list[str]]:
     return said
 
 
-def _fault(lines: Sequence[str], fingerprint: str) -> str | None:
-    """The first reason not to trust a file, None when rpm vouches for its digests and for our signature."""
-    bad = [line.strip() for line in lines if not line.endswith(": OK")]
-    unsigned = "not signed" if not any("Signature" in line for line in lines) else None
+def checksig_fault(lines: Sequence[str], fingerprint: str) -> str | None:
+    """Why ``rpmkeys --checksig --verbose`` gives no reason to trust a file; None when rpm vouches for its header's and
+    payload's digests and for an RSA/SHA256 signature of this (lower-case) fingerprint.
+    """
     if not lines:
         return "not an RPM"
-    wrong = [line for line in bad if "Signature" not in line]
+    signatures = [line for line in lines if "signature" in line.lower()]
+    wrong = [line.strip() for line in lines if line not in signatures and not line.endswith(": OK")]
     if wrong:
         return f"altered: {'; '.join(wrong)}"
+    if not signatures:
+        return "not signed"
+    bad = [line.strip() for line in signatures if not line.endswith(": OK")]
     if bad:
-        return "signed by another key" if any("NOKEY" in b for b in bad) else f"bad signature: {'; '.join(bad)}"
-    if unsigned:
-        return unsigned
-    signers = [match["id"].lower() for line in lines if (match := _SIGNATURE.fullmatch(line))]
+        return "signed by another key" if any("NOKEY" in line for line in bad) else f"bad signature: {'; '.join(bad)}"
+    signers = [match["id"].lower() for line in signatures if (match := _SIGNATURE.fullmatch(line))]
     if not signers or not all(fingerprint.endswith(signer) for signer in signers):
         return f"no RSA/SHA256 header signature of {fingerprint}"
     missing = [digest for digest in _DIGESTS if not any(line.strip() == digest for line in lines)]

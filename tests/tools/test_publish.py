@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import LockedError, PublishError
+from builder.errors import DiskFullError, LockedError, PublishError
 from builder.model.publication import Publication, PublicationContent
 from builder.publish import current_generation, publish, rollback, verify_publication
 from builder.publish.generations import Repository
@@ -74,6 +75,32 @@ def test_rpms_are_links_into_the_store_not_copies(shop: Shop, tmp_path: Path) ->
     published = made.path / "Packages/n" / one.nevra.filename
     if one.path.stat().st_dev == published.stat().st_dev:
         assert published.stat().st_ino == one.path.stat().st_ino
+
+
+def test_rpms_are_copied_where_links_are_impossible(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_paths: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    made = put(shop, two_streams(shop.rpms), tmp_path / "repo")
+    verify_publication(str(made.path), shop.signer.public_key(), fresh(tmp_path))
+
+
+def test_a_full_disk_keeps_the_current_publication(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = tmp_path / "repo"
+    old = put(shop, only_old(shop), repo)
+
+    def full(*_paths: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError):
+        put(shop, two_streams(shop.rpms), repo)
+    monkeypatch.undo()
+    assert current_generation(repo, "lab9", "x86_64") == old.digest
+    assert [p.name for p in (repo / ".generations").iterdir() if p.is_dir()] == [old.digest]
 
 
 def test_the_same_content_gives_the_same_bytes_wherever_it_is_published(shop: Shop, tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from builder.errors import SignError
+from builder.errors import InterruptedRunError, SignError
 from builder.model.cells import Artifact
 from builder.sign import Signer, new_key
 from builder.sign import signer as signer_module
 from builder.tools.gpg import detached_fault, private_home
 from builder.tools.rpms import file_sha256
-from builder.tools.rpmsign import signature_faults
-from builder.tools.run import run
+from builder.tools.rpmsign import checksig_fault, signature_faults
+from builder.tools.run import cancel_all, reset_cancelled, run
 from tests.need import need
 from tests.tools.publishing import EPOCH, Shop, make_rpms
 
@@ -200,3 +202,60 @@ def test_two_keys_in_a_home_need_a_choice_and_other_kinds_are_refused(tmp_path: 
         (edwards / "pubring.kbx").write_bytes((private / "pubring.kbx").read_bytes())
     with pytest.raises(SignError, match="not RSA"):
         Signer.open(edwards)
+
+
+FINGERPRINT = "771b18d3d7baa28734333c424344591e1964c5fc"
+DIGESTS = [
+    "    Header SHA256 digest: OK",
+    "    Header SHA1 digest: OK",
+    "    Payload SHA256 digest: OK",
+    "    MD5 digest: OK",
+]
+RPM4 = "    Header V4 RSA/SHA256 Signature, key ID 1964c5fc: OK"
+RPM6 = f"    Header OpenPGP V4 RSA/SHA256 signature, key fingerprint: {FINGERPRINT}: OK"
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ([RPM4, *DIGESTS], None),
+        ([RPM6, *DIGESTS], None),
+        ([], "not an RPM"),
+        (DIGESTS, "not signed"),
+        ([RPM4.replace("1964c5fc", "1964c5fd"), *DIGESTS], f"no RSA/SHA256 header signature of {FINGERPRINT}"),
+        ([RPM4.replace("SHA256", "SHA1"), *DIGESTS], f"no RSA/SHA256 header signature of {FINGERPRINT}"),
+        ([RPM4.replace("RSA", "EdDSA"), *DIGESTS], f"no RSA/SHA256 header signature of {FINGERPRINT}"),
+        ([RPM4.replace(": OK", ": NOKEY"), *DIGESTS], "signed by another key"),
+        (
+            [RPM4.replace(": OK", ": BAD"), *DIGESTS],
+            "bad signature: Header V4 RSA/SHA256 Signature, key ID 1964c5fc: BAD",
+        ),
+        ([RPM4, RPM4.replace("1964c5fc", "00000000"), *DIGESTS], f"no RSA/SHA256 header signature of {FINGERPRINT}"),
+        ([RPM4, *DIGESTS[:2]], "without Payload SHA256 digest: OK"),
+        ([RPM4, DIGESTS[0], "    Payload SHA256 digest: BAD"], "altered: Payload SHA256 digest: BAD"),
+    ],
+)
+def test_the_verdict_of_rpmkeys_is_read_strictly(lines: list[str], fault: str | None) -> None:
+    assert checksig_fault(lines, FINGERPRINT) == fault
+
+
+def test_an_interrupted_run_leaves_no_private_home(
+    home: Path, rpms: list[Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer.open(home)
+    made: list[str] = []
+    real = tempfile.mkdtemp
+
+    def remember(*words: Any, **named: Any) -> str:
+        made.append(real(*words, **named))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", remember)
+    cancel_all()
+    try:
+        with pytest.raises(InterruptedRunError):
+            signer.sign_rpms(rpms, tmp_path, epoch=EPOCH)
+    finally:
+        reset_cancelled()
+    assert any("rb-gpg-" in folder for folder in made)
+    assert [folder for folder in made if Path(folder).exists()] == []

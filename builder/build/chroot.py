@@ -58,6 +58,7 @@ class ChrootBuilder:
     def prepare(self, chroot: Chroot) -> Buildroot:
         """Make the base root unless it is there; roots of earlier repository states are removed."""
         require_root()
+        _require_arch(chroot)
         try:
             state = repository_state(chroot)
         except ToolError as exc:
@@ -156,6 +157,16 @@ def require_root() -> None:
         )
 
 
+def _require_arch(chroot: Chroot) -> None:
+    """Raise BuildrootError where this machine cannot run the chroot's programs."""
+    machine = os.uname().machine
+    if chroot.arch != machine:
+        raise BuildrootError(
+            f"{chroot.name}: its programs are {chroot.arch}, this machine is {machine}",
+            hint=f"build {chroot.arch} on such a machine, or leave it out with --skip",
+        )
+
+
 def _run_inside(verb: str, job: RootJob | BuildJob, tmp: Path, *, network: bool, timeout: float) -> None:
     """Run a job in namespaces of its own; raises what it wrote as its failure."""
     path = tmp / "job.json"
@@ -184,7 +195,7 @@ def _broken(job: RootJob | BuildJob, log: Path) -> RepobuildError:
 
 def _key(chroot: Chroot, state: str) -> str:
     described = asdict(chroot)
-    for name in ("template", "template_text", "macros"):  # mock's, or of builds: they do not change the base
+    for name in ("template", "template_text"):  # mock's
         del described[name]
     document = {"format": FORMAT, "chroot": described, "state": state}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from builder.build.failures import dependency_failure, rpmbuild_failure
 from builder.build.inner_root import CACHE, ROOT
 from builder.build.job import BuildJob
 from builder.errors import BuildError, RepobuildError, ToolError, ToolTimeoutError
-from builder.tools.dnf import DBPATH, Dnf
+from builder.tools.dnf import Dnf, dbpath
 from builder.tools.mounts import api_filesystems, bind, overlay, tmpfs
 from builder.tools.rpmbuild import installed_packages, macro_file, reproducible_macros
 from builder.tools.run import run
@@ -148,7 +148,7 @@ class _Build:
             except RepobuildError as exc:
                 raise dependency_failure(self.job.subject, self.root_log) from exc
             self._share_downloads(dnf.cache)
-        packages = installed_packages(self.root, DBPATH)
+        packages = installed_packages(self.root, dbpath(self.job.chroot))
         listing = "".join(f"{line}\n" for line in packages)
         (self.job.resultdir / "installed_pkgs.log").write_text(listing)
 

@@ -8,7 +8,7 @@ import shutil
 from builder.build.failures import root_failure
 from builder.build.job import RootJob
 from builder.errors import BuildrootError, ToolError, ToolMissingError
-from builder.tools.dnf import DBPATH, Dnf
+from builder.tools.dnf import Dnf, dbpath
 from builder.tools.mounts import api_filesystems
 from builder.tools.rpmbuild import installed_packages
 from builder.tools.run import run
@@ -36,7 +36,7 @@ def make_root(job: RootJob) -> None:
     except ToolError as exc:
         raise root_failure(job.chroot.name, job.log) from exc
     _require_rpmbuild(job)
-    packages = installed_packages(root, DBPATH)
+    packages = installed_packages(root, dbpath(job.chroot))
     (job.folder / PACKAGES).write_text("".join(f"{line}\n" for line in packages))
     (job.folder / INDEX).write_text(json.dumps({"chroot": job.chroot.name, "state": dnf.state()}))
     # Metadata stay for the builds over this base; its packages are in it already.

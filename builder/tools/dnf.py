@@ -13,7 +13,7 @@ from builder.model.matrix import Chroot, PackageRef
 from builder.tools.repomd import combined_state, repository_url
 from builder.tools.run import Completed, run
 
-DBPATH = "/var/lib/rpm"
+_DBPATH = "/var/lib/rpm"
 _DOWNLOAD_TIMEOUT = 1800.0  # seconds
 _OPTIONS: Mapping[str, str] = {
     "assumeyes": "1",
@@ -31,6 +31,11 @@ _OPTIONS: Mapping[str, str] = {
 }
 
 
+def dbpath(chroot: Chroot) -> str:
+    """Where a root's rpm database lies: EL's place unless the chroot's macros say another (Fedora's differs)."""
+    return dict(chroot.macros).get("_dbpath", _DBPATH)
+
+
 class Dnf:
     """dnf for one chroot description, with a folder of its own for cache, logs and configuration.
 
@@ -38,7 +43,7 @@ class Dnf:
     ``fresh`` False never asks a repository again for the metadata that the cache has.
     """
 
-    def __init__(self, chroot: Chroot, folder: Path, *, fresh: bool = True, dbpath: str = DBPATH) -> None:
+    def __init__(self, chroot: Chroot, folder: Path, *, fresh: bool = True) -> None:
         self.chroot = chroot
         self.cache = folder / "cache"
         self._folder = folder
@@ -47,7 +52,7 @@ class Dnf:
         for place in (self.cache, self._home, folder / "log"):
             place.mkdir(parents=True, exist_ok=True)
         # rpm has no option for this inside dnf, and Debian's default database is ~/.rpmdb.
-        (self._home / ".rpmmacros").write_text(f"%_dbpath {dbpath}\n%_flush_io 0\n")
+        (self._home / ".rpmmacros").write_text(f"%_dbpath {dbpath(chroot)}\n%_flush_io 0\n")
         with self._config.open("w") as file:
             self._configuration(fresh=fresh).write(file)
 

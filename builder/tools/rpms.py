@@ -31,7 +31,7 @@ class RpmHeader:
     source_rpm: str  # "" for a source package
     build_time: int  # seconds since the epoch
     build_host: str
-    requires: tuple[str, ...]  # in header order, without rpmlib()
+    requires: tuple[str, ...]  # as createrepo_c lists them: without rpmlib() and what the package itself provides
     provides: tuple[str, ...]
     conflicts: tuple[str, ...]
     obsoletes: tuple[str, ...]

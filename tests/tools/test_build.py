@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -20,6 +22,7 @@ from builder.errors import (
     BuildrootError,
     BuildTimeoutError,
     DiskFullError,
+    InterruptedRunError,
     RenderError,
     ToolMissingError,
 )
@@ -30,7 +33,7 @@ from builder.sign import Signer, new_key
 from builder.store import Store, remove_tree
 from builder.tools.dnf import download_package
 from builder.tools.rpms import extract_members, read_artifact, read_header
-from builder.tools.run import run
+from builder.tools.run import cancel_all, reset_cancelled, run
 from tests.lab.distro import LabDistro, make_distro
 from tests.need import need, need_root
 from tests.tools import building
@@ -198,6 +201,26 @@ def test_a_build_too_big_for_its_memory_goes_on_the_disk(store: Store, buildroot
     with pytest.raises(DiskFullError, match="hello@lab9: no space left on device"):
         builder._build(building.request_for(spec, buildroot, tmp_path / "once"), 4 << 20)
     assert building.digests(building.build(builder, spec, buildroot, tmp_path / "twice"))
+
+
+def test_a_buildroot_of_another_machine_is_refused(store: Store, buildroot: Buildroot) -> None:
+    with pytest.raises(BuildrootError, match=f"its programs are s390x, this machine is {os.uname().machine}"):
+        ChrootBuilder(store).prepare(replace(buildroot.chroot, arch="s390x"))
+
+
+def test_an_interrupted_build_ends_at_once(build: Build, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(build, before="sleep 1000")
+        log = tmp_path / "build-0/result/build.log"
+        while not (log.is_file() and "+ sleep 1000" in log.read_text()):
+            wait([running], timeout=0.02)
+            assert not running.done()
+        try:
+            cancel_all()
+            with pytest.raises(InterruptedRunError):
+                running.result()
+        finally:
+            reset_cancelled()
 
 
 def test_a_base_root_is_made_once_for_a_state_of_the_repositories(

@@ -59,15 +59,23 @@ def source_id(unit: Unit) -> SourceId:
 
 
 def look(shop: Workshop) -> None:
-    """Fill the facts with what can be known without fetching or making anything."""
+    """Fill the facts with what can be known without fetching or making anything.
+
+    A buildroot is asked for (which asks its repositories whether they changed) only where sources are there already:
+    without them nothing can be said of a unit anyway.
+    """
+    asked: set[str] = set()
     for unit in shop.configuration.units:
         identity = source_id(unit)
         if identity not in shop.facts.sources:
             found = _look_for_sources(shop, unit.driver, unit.arch)
             if found is not None:
                 shop.facts.sources[identity] = found
+        if known(shop.facts.sources.get(identity)) is None:
+            continue
         chroot = shop.chroot(unit)
-        if chroot.name not in shop.facts.buildroots:
+        if chroot.name not in asked:
+            asked.add(chroot.name)
             buildroot = shop.builder.find(chroot)
             if buildroot is not None:
                 shop.facts.buildroots[chroot.name] = buildroot

@@ -27,7 +27,7 @@ ln -s /proc/self/fd "$root/dev/fd"
 mkdir -p "$root/srv/lab" "$root/srv/repobuild"
 mount --bind "$lab" "$root/srv/lab"
 mount --bind "$repo" "$root/srv/repobuild"
-exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8 TERM=dumb "$@"
+exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C TERM=dumb "$@"
 """
 
 
@@ -114,4 +114,7 @@ def make_client(root: Path, distro: LabDistro, repo: Path, packages: Sequence[st
     )
     (root / "etc/dnf/dnf.conf").write_text(_DNF_CONF)
     (root / "etc/yum.repos.d/lab.repo").write_text(_LAB_REPO)
+    # The host archive's dnf keeps a local repository of what it installs and wants createrepo_c for it; EL's does not.
+    (root / "etc/dnf/plugins").mkdir(exist_ok=True)
+    (root / "etc/dnf/plugins/local.conf").write_text("[main]\nenabled=0\n")
     return Client(root=root, distro=distro, repo=repo)

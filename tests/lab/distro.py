@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import CACHE, Archive
-from tests.lab.convert import ALIAS, DIST, DROP, Package, alternatives, cached, control, convert, requirements
+from tests.lab.convert import ALIAS, DIST, DROP, FORMAT, Package, alternatives, cached, control, convert, requirements
 from tests.lab.kernels import LabKernel, choose, make_kernels
 
 RELEASEVER = "9"
@@ -22,12 +22,12 @@ PLATFORM = "platform:lab9"
 # What a buildroot's base holds; the names are the archive's.
 BASE = (
     "bash", "coreutils", "findutils", "tar", "gzip", "bzip2", "xz-utils", "zstd", "make", "gcc", "gcc-12", "binutils",
-    "patch", "sed", "gawk", "grep", "diffutils", "file", "kmod", "rpm", "libelf-dev", "perl", "bc", "dwarves", "debugedit",
-    "elfutils", "cpio", "util-linux", "hostname", "debianutils", "libc6-dev",
+    "patch", "sed", "gawk", "grep", "diffutils", "file", "kmod", "rpm", "libelf-dev", "perl", "bc", "dwarves",
+    "debugedit", "elfutils", "cpio", "util-linux", "hostname", "debianutils", "libc6-dev",
 )  # fmt: skip
 CLIENT = (
-    "bash", "coreutils", "findutils", "sed", "grep", "gawk", "gzip", "xz-utils", "zstd", "kmod", "rpm", "dnf", "python3-dnf",
-    "dnf-plugins-core", "ca-certificates", "gnupg", "util-linux", "procps", "debianutils", "diffutils",
+    "bash", "coreutils", "findutils", "sed", "grep", "gawk", "gzip", "xz-utils", "zstd", "kmod", "rpm", "dnf",
+    "python3-dnf", "dnf-plugins-core", "ca-certificates", "gnupg", "util-linux", "procps", "debianutils", "diffutils",
 )  # fmt: skip
 EXTRA = ("dkms", "libcudart11.0")
 CUDA = "cuda-toolkit-11-8"
@@ -48,9 +48,9 @@ _FILES = {
     "%_enable_debug_packages 0\n%_debugsource_packages 0\n%_binary_payload w3.zstdio\n",
 }
 _FOLDERS = (
-    "usr/bin usr/sbin usr/lib usr/lib64 usr/lib32 usr/include usr/libexec usr/share usr/src/kernels usr/local/bin etc/rpm "
-    "etc/profile.d etc/ld.so.conf.d etc/modprobe.d etc/dnf/vars etc/yum.repos.d etc/pki/rpm-gpg var/lib/rpm var/log "
-    "var/cache var/tmp tmp run root home opt srv mnt media boot dev proc sys builddir"
+    "usr/bin usr/sbin usr/lib usr/lib64 usr/lib32 usr/include usr/libexec usr/share usr/src/kernels usr/local/bin "
+    "etc/rpm etc/profile.d etc/ld.so.conf.d etc/modprobe.d etc/dnf/vars etc/yum.repos.d etc/pki/rpm-gpg "
+    "var/lib/rpm var/log var/cache var/tmp tmp run root home opt srv mnt media boot dev proc sys builddir"
 )
 
 
@@ -87,13 +87,11 @@ def _make(cache: Path, rpms: Path, series: Sequence[str]) -> LabDistro:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         kernels = pool.submit(make_kernels, archive, choices, rpms)
         files = _convert_all(debs, rpms, pool)
-        files += [cached(["filesystem", Path(__file__).read_text()], _filesystem, rpms)]
-        files += [cached(["cuda", name, Path(__file__).read_text()], fill, rpms) for name, fill in _CUDA.items()]
+        files += [cached([f"filesystem {FORMAT}", repr(_FILES), _FOLDERS], _filesystem, rpms)]
+        files += [cached([f"cuda {FORMAT}", name], fill, rpms) for name, fill in _CUDA.items()]
         described, kernel_files = kernels.result()
     repository = _repository(cache / "lab/distro", [*files, *kernel_files])
-    return LabDistro(
-        repository=repository, kernels=tuple(described), base_packages=BASE, client_packages=CLIENT
-    )
+    return LabDistro(repository=repository, kernels=tuple(described), base_packages=BASE, client_packages=CLIENT)
 
 
 def _convert_all(debs: Sequence[Path], output: Path, pool: ThreadPoolExecutor) -> list[Path]:

@@ -20,6 +20,7 @@ from builder.tools.run import run
 from tests.lab.archive import CACHE, Archive, LabUnavailableError
 from tests.lab.runfile import LabDriver, cached_run
 
+FORMAT = 2  # of the trees laid out here
 OPEN, PROPRIETARY = "nvidia-open-kernel-dkms", "nvidia-kernel-dkms"
 COMPUTE = (
     "firmware-nvidia-gsp", "libcuda1", "libnvidia-ml1", "nvidia-smi", "libnvidia-ptxjitcompiler1", "libnvidia-cfg1",
@@ -60,7 +61,7 @@ def make_real(
         version, versions = choose_versions(archive, branch, packages)
         specs = [f"{name}={found}" for name, found in versions.items()]
         debs = archive.download(specs)
-        identity = [*sorted(d.name for d in debs.values()), *flavors, Path(__file__).read_text()]
+        identity = [f"real {FORMAT}", *sorted(d.name for d in debs.values()), *flavors]
         archive_path = cached_run(cache, identity, version, lambda tree, d=debs, v=version: _fill(tree, d, v))
         made.append(
             LabDriver(

@@ -1,9 +1,9 @@
-"""Real kernels of the archive as EL-like packages: kernel-core, kernel-modules, kernel-devel and the kernel meta.
+"""Real kernels of the archive as EL-like packages: kernel-core, kernel-devel and the kernel meta.
 
-Which ones is decided by rule from what the archive has today: the newest ABIs of the host's own series, the newest cloud
-flavor, and on request the newest of a later series. Kernels of the release itself come before those of its security
-suite: the archive's drivers were made for the former, and stable updates have broken them before (6.1.187 changed
-pci_resize_resource(), which no open driver of the release follows).
+Which ones is decided by rule from what the archive has today: the newest ABIs of the host's own series, the newest
+cloud flavor, and on request the newest of a later series. Kernels of the release itself come before those of its
+security suite: the archive's drivers were made for the former, and stable updates have broken them before (6.1.187
+changed pci_resize_resource(), which no open driver of the release follows).
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import Archive, LabUnavailableError
-from tests.lab.convert import DIST, Package, cached, control, merge_usr
+from tests.lab.convert import DIST, Package, cached, merge_usr
 
-# What a minimal client's kernel-core carries, as EL's does; the rest goes to kernel-modules.
+FORMAT = 2  # of the packages made here; a new number makes them again
+# What kernel-core carries, as a minimal EL client has it; the lab leaves the rest (EL's kernel-modules) out.
 CORE_MODULES = (
     "drm", "drm_kms_helper", "drm_ttm_helper", "ttm", "video", "wmi", "i2c-algo-bit", "ipmi_msghandler", "ib_core",
     "ext4", "overlay", "squashfs", "loop", "virtio_blk", "virtio_net", "virtio_pci", "vfat", "dm-mod", "crc32c_generic",
 )  # fmt: skip
-_GENERIC = re.compile(r"linux-headers-(?P<release>(?P<series>\d+\.\d+)[\w.+]*?(?:-(?P<abi>\d+))?-(?P<flavor>cloud-amd64|amd64))")
+_GENERIC = re.compile(
+    r"linux-headers-(?P<release>(?P<series>\d+\.\d+)[\w.+]*?(?:-(?P<abi>\d+))?-(?P<flavor>cloud-amd64|amd64))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +132,9 @@ def make_kernels(archive: Archive, choices: Sequence[Choice], output: Path) -> t
     files = archive.download(sorted({p for choice in choices for p in choice.packages}))
     for choice in choices:
         debs = [files[p] for p in choice.packages]
-        identity = [choice.release, *(d.name for d in debs), Path(__file__).read_text()]
+        identity = [f"kernel {FORMAT}", choice.release, *(d.name for d in debs)]
         rpms += [
             cached([*identity, "core"], lambda root, c=choice, d=debs: _core(c, d, root), output),
-            cached([*identity, "modules"], lambda root, c=choice, d=debs: _modules(c, d, root), output),
             cached([*identity, "devel"], lambda root, c=choice, d=debs: _devel(c, d, root), output),
             cached([*identity, "meta"], lambda root, c=choice: _meta(c, root), output),
         ]
@@ -161,7 +163,7 @@ def _describe(choice: Choice, part: str, root: Path, **more: object) -> Package:
         "root": root,
         "find_provides": False,
     }
-    if part in ("core", "modules", "devel"):
+    if part in ("core", "devel"):
         values["provides"] = [f"{choice.package(part)}-uname-r({release})", "installonlypkg(kernel)"]
     return Package(**{**values, **more})  # type: ignore[arg-type]
 
@@ -204,16 +206,6 @@ def _core(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
     return _describe(choice, "core", root, requires=["filesystem", "kmod"], scriptlets=scriptlets)
 
 
-def _modules(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
-    tree = _unpack_image(debs, root)
-    _keep(tree, set(tree.glob("kernel/**/*.ko*")) - _core_set(tree))
-    shutil.rmtree(root / "boot")
-    for index in tree.glob("modules.*"):
-        index.unlink()
-    core = f"{choice.package('core')} = {choice.evr}"
-    return _describe(choice, "modules", root, requires=[core], scriptlets=f"%posttrans\ndepmod -a {choice.release} || :")
-
-
 def _keep(tree: Path, wanted: Iterable[Path]) -> None:
     """Remove every module file that is not wanted, and the folders that get empty."""
     keep = set(wanted)
@@ -250,5 +242,4 @@ def _devel(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
 def _meta(choice: Choice, root: Path) -> Package:
     readme = root / "usr/share/kernel-lab" / choice.release
     readme.mkdir(parents=True)
-    requires = [f"{choice.package(p)} = {choice.evr}" for p in ("core", "modules")]
-    return _describe(choice, "", root, requires=requires)
+    return _describe(choice, "", root, requires=[f"{choice.package('core')} = {choice.evr}"])

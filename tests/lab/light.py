@@ -20,14 +20,15 @@ from builder.tools.run import run
 from tests.lab.archive import CACHE
 from tests.lab.runfile import LabDriver, cached_run
 
+FORMAT = 2  # of the trees laid out here; the sources have their own digest
 SOURCES = Path(__file__).parent / "light"
 VERSIONS = ("470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")  # real versions, stand-in content
 LICENSES = {"open": "Dual MIT/GPL", "proprietary": "Proprietary"}
 TREES = {"open": "kernel-open", "proprietary": "kernel"}
 _BLOB_FLAGS = (
-    "-O2 -ffreestanding -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie -fno-stack-protector -fcf-protection=none "
-    "-fno-asynchronous-unwind-tables -mno-sse -mno-mmx -g0 -fno-jump-tables"
-).split()
+    "-O2", "-ffreestanding", "-mcmodel=kernel", "-mno-red-zone", "-fno-pic", "-fno-pie", "-fno-stack-protector",
+    "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-mno-sse", "-mno-mmx", "-g0", "-fno-jump-tables",
+)  # fmt: skip
 _LIBRARIES = {
     "libcuda": "libcuda.so.1",
     "libnvidia-ml": "libnvidia-ml.so.1",
@@ -51,7 +52,7 @@ def make_light(
         branch = version.partition(".")[0]
         flavors = ("proprietary", "open") if int(branch) >= 515 else ("proprietary",)
         condition = (broken or {}).get(version, "")
-        identity = ["light", sources.hexdigest(), condition, *flavors, Path(__file__).read_text()]
+        identity = [f"light {FORMAT}", sources.hexdigest(), condition, *flavors]
         archive = cached_run(
             cache, identity, version, lambda tree, v=version, f=flavors, c=condition: _fill(tree, v, f, c)
         )
@@ -86,7 +87,9 @@ def _kernel_tree(target: Path, version: str, flavor: str, condition: str, work: 
         relative = source.relative_to(SOURCES)
         if relative.parts[0] not in ("blob", "userspace", "README"):
             (target / relative).parent.mkdir(parents=True, exist_ok=True)
-            broken = f'#if {condition}\n#error "this stand-in does not support such a kernel"\n#endif' if condition else ""
+            broken = (
+                f'#if {condition}\n#error "no support for such a kernel in this stand-in"\n#endif' if condition else ""
+            )
             _substitute(source, target / relative, VERSION=version, LICENSE=LICENSES[flavor], BREAK=broken)
     for blob, folder in (("nv-kernel", "nvidia"), ("nv-modeset-kernel", "nvidia-modeset")):
         source = _substitute(SOURCES / f"blob/{blob}.c", work / f"{blob}.c", VERSION=version, FLAVOR=flavor)

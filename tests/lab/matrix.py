@@ -18,7 +18,12 @@ from tests.lab.runfile import LabDriver
 LAB = Path(__file__).parent
 # Lifetimes and GPU generations as in the production matrix.yaml, so that the support matrix reads the same.
 LIFETIMES: dict[str, dict[str, Any]] = {
-    "470": {"type": "LTS", "eol": "2024", "max_cuda": "11.4", "gpus": ["kepler", "maxwell", "pascal", "volta", "turing"]},
+    "470": {
+        "type": "LTS",
+        "eol": "2024",
+        "max_cuda": "11.4",
+        "gpus": ["kepler", "maxwell", "pascal", "volta", "turing"],
+    },
     "535": {"type": "LTS", "eol": "2026-06", "max_cuda": "12.2", "gpus": ["maxwell", "pascal", "volta", "turing"]},
     "550": {"type": "PB", "eol": None, "max_cuda": "12.4", "gpus": ["maxwell", "pascal", "volta", "turing"]},
     "570": {"type": "PB", "eol": "2026-02", "max_cuda": "12.8", "gpus": ["maxwell", "pascal", "volta", "turing"]},

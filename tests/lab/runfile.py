@@ -17,6 +17,7 @@ from pathlib import Path
 
 from builder.tools.run import run
 
+FORMAT = 2  # of the archives made here; a new number assembles them again
 EPOCH = 1_700_000_000  # seconds; of everything in the archive
 DESCRIPTION = "NVIDIA Accelerated Graphics Driver for Linux-x86_64"
 MODULES = "nvidia nvidia-uvm nvidia-modeset nvidia-drm nvidia-peermem"
@@ -99,8 +100,20 @@ def assemble(tree: Path, version: str, output: Path) -> Path:
     target = output / f"NVIDIA-Linux-x86_64-{version}.run"
     tar = f"--sort=name --owner=0 --group=0 --numeric-owner --mtime=@{EPOCH} --format=gnu"
     run(
-        ["makeself", "--quiet", "--gzip", "--complevel", "1", "--nox11", "--sha256", "--header", header]
-        + ["--tar-extra", tar, "--packaging-date", "lab", tree, target, f"{DESCRIPTION} {version}", "true"],
+        [
+            "makeself",
+            "--quiet",
+            "--gzip",
+            "--complevel",
+            "1",
+            "--nox11",
+            "--sha256",
+            "--header",
+            header,
+            "--tar-extra",
+            tar,
+        ]
+        + ["--packaging-date", "lab", tree, target, f"{DESCRIPTION} {version}", "true"],
         timeout=900,
         env={"TMPDIR": str(output), "TAR_OPTIONS": tar, "GZIP": "-n", "SHELL": "/bin/sh"},
     )
@@ -118,7 +131,7 @@ def _nvidia_header(text: str) -> str:
 
 def cached_run(cache: Path, identity: Sequence[str], version: str, fill: object) -> Path:
     """The archive that ``fill(tree)`` yields, from the cache when the same identity was assembled before."""
-    digest = hashlib.sha256("\n".join([*identity, version, Path(__file__).read_text()]).encode()).hexdigest()[:32]
+    digest = hashlib.sha256("\n".join([f"run {FORMAT}", *identity, version]).encode()).hexdigest()[:32]
     place = cache / "lab/drivers" / digest
     place.parent.mkdir(parents=True, exist_ok=True)
     with (place.parent / "lock").open("w") as lock:

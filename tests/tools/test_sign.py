@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,25 @@ def test_signing_twice_gives_the_same_bytes(home: Path, rpms: list[Artifact], tm
     assert Signer.open(home).sign_detached(data, epoch=EPOCH) == Signer.open(home).sign_detached(data, epoch=EPOCH)
 
 
-def test_a_signature_is_never_older_than_its_key(home: Path, tmp_path: Path) -> None:
+def test_signatures_carry_the_time_they_were_told_but_never_one_before_their_key(
+    home: Path, rpms: list[Artifact], tmp_path: Path
+) -> None:
     signer = Signer.open(home)
-    data = tmp_path / "data"
+    data, signature = tmp_path / "data", tmp_path / "data.asc"
     data.write_text("repomd")
-    later = signer.signature_time(0) + 100
-    assert signer.signature_time(1) == signer.signature_time(0) > EPOCH
-    assert signer.signature_time(later) == later
-    assert signer.sign_detached(data, epoch=0) != signer.sign_detached(data, epoch=later)
+    made = signer.signature_time(0)
+    assert made > EPOCH
+    for epoch in (0, made + 1_000_000):
+        expected = max(made, epoch)
+        assert signer.signature_time(epoch) == expected
+        signature.write_bytes(signer.sign_detached(data, epoch=epoch))
+        packets = run(("gpg", "--homedir", home, "--list-packets", signature), timeout=60).stdout
+        assert f"created {expected}," in packets
+        (tmp_path / str(epoch)).mkdir()
+        (copy,) = signer.sign_rpms(rpms[:1], tmp_path / str(epoch), epoch=epoch)
+        query = ("rpm", "-qp", "--nosignature", "--qf", "%{RSAHEADER:pgpsig}", copy.path)
+        shown = run(query, timeout=60, env={"TZ": "UTC"}).stdout
+        assert datetime.fromtimestamp(expected, UTC).strftime("%a %b %e %H:%M:%S %Y") in shown
 
 
 def test_a_foreign_signature_and_an_altered_file_are_told_apart(

@@ -64,6 +64,22 @@ def test_every_text_comes_back_as_the_text_it_was_whatever_it_looks_like() -> No
     assert "null" in data["profiles"]
 
 
+def test_every_text_value_stands_in_double_quotes_for_readers_of_other_yaml_versions() -> None:
+    # YAML 1.1 and 1.2 disagree on 1e3, 0o17, 12:30:45, on: only quotes mean the same to all.
+    awkward = ("1e3", "0o17", "12:30:45", "on", "r535")
+    text = modules_yaml(content(*(part(name, artifact("nvidia-driver")) for name in awkward)))
+    plain = {event.value for event in yaml.parse(text) if isinstance(event, yaml.ScalarEvent) and event.style is None}
+    keys = {key for document in yaml.safe_load_all(text) for key in _keys(document)}
+    assert {word for word in plain - keys if not word.isdigit()} == set()
+    assert plain.isdisjoint(awkward)
+
+
+def _keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*(_keys(item) for item in value.values()))
+    return set().union(*(_keys(item) for item in value)) if isinstance(value, list) else set()
+
+
 def test_libmodulemd_accepts_the_documents_and_refuses_a_planted_mistake() -> None:
     good = modules_yaml(content(part("418", artifact("nvidia-driver"), default=True), part("1.10", artifact("a"))))
     assert modulemd_fault(good) is None

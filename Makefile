@@ -21,7 +21,7 @@ bench: setup
 	@$(SUDO) $(PY) -m benchmarks
 
 golden: setup
-	@REPOBUILD_GOLDEN=update $(PY) -m pytest -q tests/golden
+	@REPOBUILD_GOLDEN=write $(PY) -m pytest -q tests/golden
 
 schema: setup
 	@$(PY) -m tests.unit.write_schemas

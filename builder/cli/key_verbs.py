@@ -33,16 +33,17 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Data on stdout as 
 @key.command("new")
 @_HOME
 @click.option("--name", default="repobuild", show_default=True, help="User id of the key.")
+@click.option("--passphrase-fd", type=int, metavar="FD", help="Protect it with the passphrase read from here.")
 @_JSON
 @command
-def new(gnupghome: Path, name: str, as_json: bool) -> None:
-    """Make an RSA4096 key without passphrase (EL8's rpm cannot verify ed25519).
+def new(gnupghome: Path, name: str, passphrase_fd: int | None, as_json: bool) -> None:
+    """Make an RSA4096 key (EL8's rpm cannot verify ed25519), without passphrase unless one is given.
 
     \b
     Example:
       repobuild key new --gnupghome ./keys
     """
-    fingerprint = new_key(gnupghome.absolute(), name)
+    fingerprint = new_key(gnupghome.absolute(), name, passphrase_fd=passphrase_fd)
     if as_json:
         print_json({"fingerprint": fingerprint, "gnupghome": str(gnupghome)})
     else:

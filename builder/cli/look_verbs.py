@@ -105,16 +105,23 @@ def report(as_json: bool, **options: Any) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Public key to trust.",
 )
+@click.option(
+    "--with-repo",
+    "with_repos",
+    multiple=True,
+    metavar="LOCATION",
+    help="Repository of the distribution (repeatable): every requirement must then be met.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Data on stdout as one JSON document.")
 @command
-def verify(location: str, key_file: Path, as_json: bool) -> None:
+def verify(location: str, key_file: Path, with_repos: tuple[str, ...], as_json: bool) -> None:
     """Check a published repository as a client would: signatures, checksums, closure, module documents.
 
     \b
     Example:
       repobuild verify repo/el9/x86_64 --key repo/RPM-GPG-KEY-repobuild
     """
-    found = run_verify(location, key_file)
+    found = run_verify(location, key_file, with_repos)
     if as_json:
         print_json(found)
     else:

@@ -40,9 +40,15 @@ ALL = Stage.FETCH | Stage.BUILD | Stage.QUALIFY | Stage.SIGN | Stage.PUBLISH
 
 
 def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = True) -> Workshop:
-    """Check the configuration first, then open the store; the caller closes ``workshop.store``."""
+    """Check the configuration first, then open the store; the caller closes ``workshop.store``.
+
+    Looking (``exclusive`` False) at a work folder that is not there yet makes none.
+    """
     configuration = configure(settings)
-    store = Store.open(settings.work, exclusive=exclusive)
+    if exclusive or settings.work.is_dir():
+        store = Store.open(settings.work, exclusive=exclusive)
+    else:
+        store = Store.open_empty()
     try:
         builder = open_builder(settings.builder, store)
     except BaseException:

@@ -40,6 +40,7 @@ class Store:
         self.work = work
         self.ledger = ledger
         self._lock_fd = lock_fd
+        self._vanish: Callable[[], None] | None = None
 
     @classmethod
     def open(cls, work: Path, *, exclusive: bool = True) -> Self:
@@ -61,6 +62,14 @@ class Store:
             store._recover()
         return store
 
+    @classmethod
+    def open_empty(cls) -> Self:
+        """A store that holds nothing and is gone when it is closed, for looking where no work folder is yet."""
+        folder = tempfile.TemporaryDirectory(prefix="repobuild-")
+        store = cls.open(Path(folder.name), exclusive=False)
+        store._vanish = folder.cleanup
+        return store
+
     def __enter__(self) -> Self:
         return self
 
@@ -75,6 +84,8 @@ class Store:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+        if self._vanish is not None:
+            self._vanish()
 
     def _recover(self) -> None:
         for leftover in (self.work / "tmp").iterdir():

@@ -49,6 +49,7 @@ ALIAS: Mapping[str, Sequence[str]] = {
 EXTRA: Mapping[str, Sequence[str]] = {"gcc": ("libc6-dev", "binutils"), "debugedit": ("elfutils",)}
 # Links that maintainer scripts (update-alternatives and the like) make.
 LINKS: Mapping[str, Mapping[str, str]] = {
+    "bash": {"usr/bin/sh": "bash"},  # dash, whose link this is on Debian, is not in the set
     "debianutils": {"usr/bin/which": "which.debianutils"},
     "gawk": {"usr/bin/awk": "gawk"},
     "gcc": {"usr/bin/cc": "gcc"},
@@ -72,6 +73,7 @@ class Package:
     requires: Sequence[str] = ()
     conflicts: Sequence[str] = ()
     scriptlets: str = ""  # %post … sections
+    own: str = ""  # this folder and all below belong to the package and leave with it
     find_provides: bool = True  # let rpm look for sonames; slow on thousands of files that have none
     license: str = "as its Debian package says"
 
@@ -184,7 +186,7 @@ def cached(identity: Sequence[str], fill: object, output: Path) -> Path:
 
 def build(package: Package, work: Path) -> Path:
     """rpmbuild one package from its tree; the RPM lies in ``work/rpms``."""
-    (work / "files").write_text("\n".join(_file_list(package.root)) + "\n")
+    (work / "files").write_text("\n".join(_file_list(package.root, package.own)) + "\n")
     (work / "package.spec").write_text(_spec(package, work))
     macros = {
         "_topdir": work / "top",
@@ -234,14 +236,14 @@ def _spec(package: Package, work: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _file_list(root: Path) -> list[str]:
+def _file_list(root: Path, own: str) -> list[str]:
     found = []
     for top, folders, files in os.walk(root):
         folders.sort()
         here = top[len(str(root)) :]
         links = [f for f in folders if Path(top, f).is_symlink()]
         found.extend(f'"{here}/{name}"' for name in sorted(files + links))
-        if here and not files and not folders:
+        if here and (not files and not folders or own and f"{here}/".startswith(f"{own}/")):
             found.append(f'%dir "{here}"')
     return found
 

@@ -112,7 +112,6 @@ def _filesystem(root: Path) -> Package:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64", "lib32"):
         (root / name).symlink_to(f"usr/{name}")
-    (root / "usr/bin/sh").symlink_to("bash")
     (root / "var/run").symlink_to("../run")
     for name, text in _FILES.items():
         (root / name).write_text(text)
@@ -124,7 +123,7 @@ def _filesystem(root: Path) -> Package:
         release=f"1{DIST}",
         summary="Base directories and accounts of the lab distribution",
         root=root,
-        provides=[*sorted(DROP), f"system-release = {RELEASEVER}", f"lab-release = {RELEASEVER}", "/bin/sh"],
+        provides=[*sorted(DROP), f"system-release = {RELEASEVER}", f"lab-release = {RELEASEVER}"],
     )
 
 

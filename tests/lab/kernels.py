@@ -18,7 +18,7 @@ from builder.tools.run import run
 from tests.lab.archive import Archive, LabUnavailableError
 from tests.lab.convert import DIST, Package, cached, merge_usr
 
-FORMAT = 2  # of the packages made here; a new number makes them again
+FORMAT = 3  # of the packages made here; a new number makes them again
 # What kernel-core carries, as a minimal EL client has it; the lab leaves the rest (EL's kernel-modules) out.
 CORE_MODULES = (
     "drm", "drm_kms_helper", "drm_ttm_helper", "ttm", "video", "wmi", "i2c-algo-bit", "ipmi_msghandler", "ib_core",
@@ -198,12 +198,13 @@ def _core(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
     _keep(tree, _core_set(tree))
     shutil.copy2(root / "boot" / f"vmlinuz-{choice.release}", tree / "vmlinuz")
     (tree / "build").symlink_to(f"/usr/src/kernels/{choice.release}")
+    own = f"/usr/lib/modules/{choice.release}"
     scriptlets = (
         f"%posttrans\ndepmod -a {choice.release} || :\n"
         f"%postun\nrm -f /lib/modules/{choice.release}/modules.*\n"
         f"rmdir /lib/modules/{choice.release} 2>/dev/null || :"
     )
-    return _describe(choice, "core", root, requires=["filesystem", "kmod"], scriptlets=scriptlets)
+    return _describe(choice, "core", root, requires=["filesystem", "kmod"], scriptlets=scriptlets, own=own)
 
 
 def _keep(tree: Path, wanted: Iterable[Path]) -> None:

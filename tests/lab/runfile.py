@@ -99,21 +99,10 @@ def assemble(tree: Path, version: str, output: Path) -> Path:
     header.write_text(_nvidia_header(_HEADER.read_text()))
     target = output / f"NVIDIA-Linux-x86_64-{version}.run"
     tar = f"--sort=name --owner=0 --group=0 --numeric-owner --mtime=@{EPOCH} --format=gnu"
+    options = ["--quiet", "--gzip", "--complevel", "1", "--nox11", "--sha256", "--packaging-date", "lab"]
+    title = f"{DESCRIPTION} {version}"
     run(
-        [
-            "makeself",
-            "--quiet",
-            "--gzip",
-            "--complevel",
-            "1",
-            "--nox11",
-            "--sha256",
-            "--header",
-            header,
-            "--tar-extra",
-            tar,
-        ]
-        + ["--packaging-date", "lab", tree, target, f"{DESCRIPTION} {version}", "true"],
+        ["makeself", *options, "--header", header, "--tar-extra", tar, tree, target, title, "true"],
         timeout=900,
         env={"TMPDIR": str(output), "TAR_OPTIONS": tar, "GZIP": "-n", "SHELL": "/bin/sh"},
     )

@@ -36,11 +36,13 @@ KINDS = ("prepared", "results", "signed", "roots")
 class Store:
     """Every path of one work folder. Open with ``Store.open``; use as a context manager."""
 
-    def __init__(self, work: Path, ledger: Ledger, lock_fd: int | None) -> None:
+    def __init__(
+        self, work: Path, ledger: Ledger, lock_fd: int | None, *, vanish: Callable[[], None] | None = None
+    ) -> None:
         self.work = work
         self.ledger = ledger
         self._lock_fd = lock_fd
-        self._vanish: Callable[[], None] | None = None
+        self._vanish = vanish
 
     @classmethod
     def open(cls, work: Path, *, exclusive: bool = True) -> Self:
@@ -51,11 +53,7 @@ class Store:
         that are missing.
         """
         work = work.absolute()
-        try:
-            for folder in ("tmp", "logs", "store/sources", "store/partial", *(f"store/{k}" for k in KINDS)):
-                (work / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise os_failure(exc, work) from exc
+        _make_folders(work)
         lock_fd = _take_lock(work / "lock") if exclusive else None
         store = cls(work, Ledger(work / "ledger.sqlite"), lock_fd)
         if exclusive:
@@ -66,9 +64,9 @@ class Store:
     def open_empty(cls) -> Self:
         """A store that holds nothing and is gone when it is closed, for looking where no work folder is yet."""
         folder = tempfile.TemporaryDirectory(prefix="repobuild-")
-        store = cls.open(Path(folder.name), exclusive=False)
-        store._vanish = folder.cleanup
-        return store
+        work = Path(folder.name)
+        _make_folders(work)
+        return cls(work, Ledger(work / "ledger.sqlite"), None, vanish=folder.cleanup)
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +185,14 @@ class Store:
         """The result of a key, None when there is none. Raises StoreError when its files are damaged."""
         folder = self.folder("results", key)
         return None if folder is None else read_result(folder)
+
+
+def _make_folders(work: Path) -> None:
+    try:
+        for folder in ("tmp", "logs", "store/sources", "store/partial", *(f"store/{k}" for k in KINDS)):
+            (work / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise os_failure(exc, work) from exc
 
 
 def _take_lock(path: Path) -> int:

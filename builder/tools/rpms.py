@@ -118,7 +118,7 @@ def _plain(member: str) -> str:
 def _package(path: Path) -> createrepo_c.Package:
     try:
         return createrepo_c.package_from_rpm(str(path), createrepo_c.SHA256)
-    except (createrepo_c.Error, OSError) as exc:
+    except (createrepo_c.CreaterepoCError, OSError) as exc:
         raise ToolError(f"{path}: cannot be read as an RPM: {exc}") from exc
 
 

@@ -243,7 +243,7 @@ def _file_list(root: Path, own: str) -> list[str]:
         here = top[len(str(root)) :]
         links = [f for f in folders if Path(top, f).is_symlink()]
         found.extend(f'"{here}/{name}"' for name in sorted(files + links))
-        if here and (not files and not folders or own and f"{here}/".startswith(f"{own}/")):
+        if here and ((not files and not folders) or (own and f"{here}/".startswith(f"{own}/"))):
             found.append(f'%dir "{here}"')
     return found
 

@@ -18,7 +18,7 @@ from builder.pipeline.events import ignore
 from builder.pipeline.matrix import ALL, Stage
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.matrix import run as run_stages
-from builder.pipeline.outcome import failures_of, summary_lines
+from builder.pipeline.outcome import failures_of, next_step, summary_lines
 from builder.pipeline.rollback import rollback_to
 from builder.pipeline.write_specs import write_specs
 from builder.report import print_actions
@@ -42,12 +42,12 @@ def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Map
     else:
         for line in summary_lines(report, settings):
             people().print(line, soft_wrap=True)
-    failures = failures_of(report)
+    failures = failures_of(report, stages)
     if failures:
         raise PartialFailureError(
             "not everything that was selected is there",
             details=failures[:40],
-            hint="repobuild why <cell> shows the evidence; the rest was done",
+            hint=next_step(report),
         )
 
 

@@ -8,17 +8,23 @@ from rich.markup import escape
 
 from builder.model.cells import Decision, PackageKind
 from builder.model.run import RunReport
+from builder.pipeline.matrix import Stage
 from builder.pipeline.settings import Settings
 
 _REASON = 100  # characters of a reason beside a stream; the whole one stands with its unit
 
 
-def failures_of(report: RunReport) -> list[str]:
-    """Why planned units are not there in their newest content, one line a reason; and publications that failed."""
+def failures_of(report: RunReport, stages: Stage) -> list[str]:
+    """Why planned units did not get through these stages, one line a reason; and publications that failed.
+
+    What a stage left out of the run would have made is not missed.
+    """
     planned = {a.unit.id: a.decision for a in report.actions}
     by_reason: dict[str, list[str]] = {}
     for o in report.outcomes:
-        if planned.get(o.unit.id) is not Decision.SKIP and (not o.ok_so_far or o.code is not None):
+        decision = planned.get(o.unit.id)
+        missed = not o.ok_so_far if Stage.BUILD in stages else Stage.FETCH in stages and decision is Decision.BLOCKED
+        if decision is not Decision.SKIP and (missed or o.code is not None):
             by_reason.setdefault(o.reason, []).append(o.unit.id)
     lines = [
         f"{ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''}: {reason}" for reason, ids in by_reason.items()
@@ -29,6 +35,12 @@ def failures_of(report: RunReport) -> list[str]:
             lines.append(f"{where}: not published: {distribution.error.message}")
             lines.extend(f"{where}: {detail}" for detail in distribution.error.details)
     return lines
+
+
+def next_step(report: RunReport) -> str:
+    """What to do about failures: what unblocks the first blocked unit, else where the evidence is."""
+    hints = [a.hint for a in report.actions if a.decision is Decision.BLOCKED and a.hint]
+    return hints[0] if hints else "repobuild why <cell> shows the evidence; the rest was done"
 
 
 def summary_lines(report: RunReport, settings: Settings) -> list[str]:

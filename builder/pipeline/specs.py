@@ -87,10 +87,8 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     content = content_digest(first) if unit.kind is PackageKind.GATE else key(first)
     ledger = shop.store.ledger
     serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
-    spec = first if serial in (None, 1) else render_unit(shop, unit, sources, serial or 1, kernels)
-    return Job(
-        unit=unit, serial=serial or 1, spec=spec, key=key(spec), buildroot=buildroot, sources=sources, devel=devel
-    )
+    spec = first if serial == 1 else render_unit(shop, unit, sources, serial, kernels)
+    return Job(unit=unit, serial=serial, spec=spec, key=key(spec), buildroot=buildroot, sources=sources, devel=devel)
 
 
 def unit_state(shop: Workshop, unit: Unit) -> UnitState:

@@ -23,7 +23,7 @@ CREATE INDEX IF NOT EXISTS failures_unit ON failures (unit_id, happened);
 CREATE TABLE IF NOT EXISTS verdicts (
     key TEXT NOT NULL, level TEXT NOT NULL, ok INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (key, level));
 CREATE TABLE IF NOT EXISTS serials (
-    scope TEXT NOT NULL, content TEXT NOT NULL, serial INTEGER NOT NULL, PRIMARY KEY (scope, content));
+    scope TEXT NOT NULL, serial INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (scope, serial));
 """
 
 
@@ -144,19 +144,28 @@ class Ledger:
         return None if row is None else str(row[0])
 
     def serial(self, scope: str, content: str) -> int:
-        """The serial of a gate's content within its scope; new content gets the scope's highest + 1 (first: 1)."""
-        with self._transaction() as db:
-            row = db.execute("SELECT serial FROM serials WHERE scope = ? AND content = ?", (scope, content)).fetchone()
-            if row is not None:
-                return int(row[0])
-            top = db.execute("SELECT COALESCE(MAX(serial), 0) FROM serials WHERE scope = ?", (scope,)).fetchone()
-            db.execute("INSERT INTO serials VALUES (?, ?, ?)", (scope, content, int(top[0]) + 1))
-            return int(top[0]) + 1
+        """The serial of a package's content: the newest one's when the content is the same, else the next (first: 1).
 
-    def peek_serial(self, scope: str, content: str) -> int | None:
-        """The serial this content has already, None when it has none; writes nothing."""
+        Content that comes back after another gets a new serial too: what is published never gets older.
+        """
+        with self._transaction() as db:
+            newest = self._newest_serial(scope)
+            if newest is not None and newest[1] == content:
+                return newest[0]
+            serial = (newest[0] if newest else 0) + 1
+            db.execute("INSERT INTO serials VALUES (?, ?, ?)", (scope, serial, content))
+            return serial
+
+    def peek_serial(self, scope: str, content: str) -> int:
+        """The serial that ``serial`` would return; writes nothing."""
         with self._lock:
-            row = self._db.execute(
-                "SELECT serial FROM serials WHERE scope = ? AND content = ?", (scope, content)
-            ).fetchone()
-        return None if row is None else int(row[0])
+            newest = self._newest_serial(scope)
+        if newest is not None and newest[1] == content:
+            return newest[0]
+        return (newest[0] if newest else 0) + 1
+
+    def _newest_serial(self, scope: str) -> tuple[int, str] | None:
+        row = self._db.execute(
+            "SELECT serial, content FROM serials WHERE scope = ? ORDER BY serial DESC LIMIT 1", (scope,)
+        ).fetchone()
+        return None if row is None else (int(row[0]), str(row[1]))

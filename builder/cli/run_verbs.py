@@ -40,7 +40,7 @@ def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Map
     if as_json:
         print_json(run_document(report))
     else:
-        for line in summary_lines(report, settings):
+        for line in summary_lines(report, settings, stages):
             people().print(line, soft_wrap=True)
     failures = failures_of(report, stages)
     if failures:

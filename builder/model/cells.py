@@ -124,6 +124,8 @@ class BuildResult:
     source: Artifact | None  # the SRPM
     folder: Path  # absolute; holds build.log, root.log, state.log, installed_pkgs.log
     seconds: float  # wall
+    serial: int = 1  # first part of the Release
+    content: str = ""  # digest that the serial stands for
 
 
 class Outcome(StrEnum):

@@ -43,11 +43,14 @@ def next_step(report: RunReport) -> str:
     return hints[0] if hints else "repobuild why <cell> shows the evidence; the rest was done"
 
 
-def summary_lines(report: RunReport, settings: Settings) -> list[str]:
-    """The end of a run, in rich markup."""
-    counts = Counter(_word(o.reason, ok=o.ok_so_far) for o in report.outcomes if o.unit.kind is PackageKind.KMOD)
-    lines = ["cells: " + (", ".join(f"{n} {word}" for word, n in sorted(counts.items())) or "none")]
-    for item in report.distributions:
+def summary_lines(report: RunReport, settings: Settings, stages: Stage) -> list[str]:
+    """The end of a run, in rich markup: cells where some were built, streams where they were published."""
+    lines: list[str] = []
+    if Stage.BUILD in stages:
+        cells = [o for o in report.outcomes if o.unit.kind is PackageKind.KMOD]
+        counts = Counter(_word(o.reason, ok=o.ok_so_far) for o in cells)
+        lines.append("cells: " + (", ".join(f"{n} {word}" for word, n in sorted(counts.items())) or "none"))
+    for item in report.distributions if Stage.PUBLISH in stages else ():
         where = f"{item.distribution.name}/{item.arch}"
         for plan in item.streams:
             drivers = ", ".join(d.version for d in plan.drivers)

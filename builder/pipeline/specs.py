@@ -28,6 +28,7 @@ class Job:
 
     unit: Unit
     serial: int  # first part of its Release
+    content: str  # digest that the serial stands for
     spec: SpecFile
     key: str
     buildroot: Buildroot
@@ -88,7 +89,16 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     ledger = shop.store.ledger
     serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
     spec = first if serial == 1 else render_unit(shop, unit, sources, serial, kernels)
-    return Job(unit=unit, serial=serial, spec=spec, key=key(spec), buildroot=buildroot, sources=sources, devel=devel)
+    return Job(
+        unit=unit,
+        serial=serial,
+        content=content,
+        spec=spec,
+        key=key(spec),
+        buildroot=buildroot,
+        sources=sources,
+        devel=devel,
+    )
 
 
 def unit_state(shop: Workshop, unit: Unit) -> UnitState:

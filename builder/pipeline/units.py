@@ -164,6 +164,8 @@ def _collect(job: Job, resultdir: Path, folder: Path, seconds: float) -> BuildRe
         source=sources[0] if sources else None,
         folder=folder,
         seconds=round(seconds, 1),
+        serial=job.serial,
+        content=job.content,
     )
 
 
@@ -196,8 +198,10 @@ def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome
         verdict = read_verdict(recorded) if recorded else None
     shop.tell("build", unit.id, "reused")
     good = verdict is not None and verdict.ok
-    reason = "reused" if good else (verdict.reason if verdict else "not qualified yet")
-    return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=None if good else "qualify")
+    if good or not check:
+        return UnitOutcome(unit=unit, result=result, verdict=verdict, reason="reused")
+    reason = verdict.reason if verdict else "not qualified yet"
+    return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code="qualify")
 
 
 def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutcome:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from builder.model.matrix import Chroot, Distribution
 from builder.render.templates import fill_mock_config
 from builder.render.values import require_chroot
 
 
-def render_mock_config(chroot: Chroot, distribution: Distribution, folder: Path | None = None) -> str:
+def render_mock_config(chroot: Chroot, distribution: Distribution) -> str:
     """The configuration that makes mock build in this chroot.
 
-    ``chroot.template`` names a template of ``folder`` (the user's own), else of the program's mock-configs/.
+    Its template is ``chroot.template_text``, what config found by the name of ``chroot.template``; where that is empty,
+    the program's own template of that name.
     """
-    return fill_mock_config(chroot.template, folder, chroot=require_chroot(chroot), distribution=distribution)
+    return fill_mock_config(
+        chroot.template, chroot.template_text, chroot=require_chroot(chroot), distribution=distribution
+    )

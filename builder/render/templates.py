@@ -46,10 +46,14 @@ def fill_spec(template: str, **values: object) -> str:
     return _fill(_spec_environment(), template, values)
 
 
-def fill_mock_config(template: str, folder: Path | None, **values: object) -> str:
-    """Render a template of ``folder`` or of mock-configs/, whose files both may include; raises RenderError."""
-    own = template_folder("mock-configs")
-    environment = _environment((folder, own) if folder else (own,), None)
+def fill_mock_config(template: str, text: str, **values: object) -> str:
+    """Render ``text`` (the user's own template of that name) or, when it is empty, the template of mock-configs/.
+
+    Either may include files of mock-configs/. Raises RenderError.
+    """
+    environment = _environment((template_folder("mock-configs"),), None)
+    if text and environment.loader is not None:
+        environment.loader = jinja2.ChoiceLoader([jinja2.DictLoader({template: text}), environment.loader])
     environment.filters["py"] = repr
     return _fill(environment, template, values)
 

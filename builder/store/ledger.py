@@ -156,6 +156,11 @@ class Ledger:
             db.execute("INSERT INTO serials VALUES (?, ?, ?)", (scope, serial, content))
             return serial
 
+    def adopt_serial(self, scope: str, serial: int, content: str) -> None:
+        """Remember a serial that a result was built with, when the ledger does not know it (it was lost)."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO serials VALUES (?, ?, ?)", (scope, serial, content))
+
     def peek_serial(self, scope: str, content: str) -> int:
         """The serial that ``serial`` would return; writes nothing."""
         with self._lock:

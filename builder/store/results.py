@@ -32,6 +32,8 @@ def result_document(result: BuildResult) -> dict[str, object]:
         "key": result.key,
         "unit": result.unit_id,
         "seconds": result.seconds,
+        "serial": result.serial,
+        "content": result.content,
         "artifacts": [_artifact_document(a) for a in result.artifacts],
         "source": _artifact_document(result.source) if result.source else None,
     }
@@ -70,4 +72,6 @@ def read_result(folder: Path) -> BuildResult:
         source=source,
         folder=folder,
         seconds=document["seconds"],
+        serial=document["serial"],
+        content=document["content"],
     )

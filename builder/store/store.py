@@ -94,6 +94,7 @@ class Store:
                 result = read_result(folder)
                 finished = (folder / RESULT_FILE).stat().st_mtime
                 self.ledger.record_result(result.key, result.unit_id, result.seconds, finished)
+                self.ledger.adopt_serial(result.unit_id, result.serial, result.content)
 
     @contextmanager
     def tmp(self) -> Iterator[Path]:

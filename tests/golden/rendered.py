@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from builder.model.cells import PackageKind
@@ -73,7 +74,8 @@ MOCK_CONFIGS: dict[str, Callable[[], str]] = {f"{name}.cfg": _mock(name) for nam
 
 def _lab() -> str:
     dist = sample.distribution("lab9")
-    return render_mock_config(dist.chroots[0], dist, LAB_TEMPLATES)
+    chroot = dist.chroots[0]
+    return render_mock_config(replace(chroot, template_text=(LAB_TEMPLATES / chroot.template).read_text()), dist)
 
 
 MOCK_CONFIGS["lab9.cfg"] = _lab

@@ -1,0 +1,125 @@
+"""The store: a folder is whole or absent, one writer at a time, a crash or a lost ledger loses nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from builder.errors import LockedError, StoreError
+from builder.model.cells import Artifact, BuildResult
+from builder.model.nevra import Evr, Nevra
+from builder.store import Failure, Store
+
+NEVRA = Nevra(name="p", evr=Evr(version="1", release="1"), arch="x86_64")
+
+
+def add_result(store: Store, key: str = "k1", *, serial: int = 1, content: str = "c1") -> BuildResult:
+    def fill(folder: Path) -> BuildResult:
+        (folder / "p.rpm").write_bytes(b"rpm")
+        artifact = Artifact(nevra=NEVRA, path=folder / "p.rpm", size=3, sha256="0" * 64)
+        return BuildResult(
+            key=key, unit_id="scope", artifacts=(artifact,), source=None, folder=folder, seconds=1.5, serial=serial,
+            content=content,
+        )  # fmt: skip
+
+    return store.add_result(key, "scope", 1.5, fill)
+
+
+def test_a_folder_whose_filling_fails_is_not_there(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise RuntimeError("stop")
+
+    with Store.open(tmp_path) as store:
+        with pytest.raises(RuntimeError, match="stop"):
+            store.put_folder("prepared", "k", fill)
+        assert store.folder("prepared", "k") is None
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_folder_is_filled_once(tmp_path: Path) -> None:
+    calls: list[Path] = []
+    with Store.open(tmp_path) as store:
+        first = store.put_folder("prepared", "k", calls.append)
+        assert store.put_folder("prepared", "k", calls.append) == first
+    assert len(calls) == 1
+
+
+def test_a_second_writer_is_refused_and_readers_are_not(tmp_path: Path) -> None:
+    with Store.open(tmp_path):
+        with pytest.raises(LockedError, match="another repobuild"):
+            Store.open(tmp_path)
+        Store.open(tmp_path, exclusive=False).close()
+    Store.open(tmp_path).close()
+
+
+def test_leftovers_of_a_crash_are_swept_and_whole_results_kept(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        add_result(store)
+    (tmp_path / "tmp/left/over").mkdir(parents=True)
+    with Store.open(tmp_path) as store:
+        assert list((tmp_path / "tmp").iterdir()) == []
+        assert store.result("k1") is not None
+
+
+def test_a_lost_ledger_is_filled_from_the_results_with_their_serials(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        add_result(store, serial=4, content="c4")
+    for file in tmp_path.glob("ledger.sqlite*"):
+        file.unlink()
+    with Store.open(tmp_path) as store:
+        assert store.ledger.keys_of("scope") == ("k1",)
+        assert store.ledger.serial("scope", "c4") == 4
+        assert store.ledger.serial("scope", "c5") == 5
+
+
+def test_a_damaged_result_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        result = add_result(store)
+        (result.folder / "p.rpm").write_bytes(b"longer than it was")
+        with pytest.raises(StoreError, match=r"p\.rpm: size differs"):
+            store.result("k1")
+
+
+def test_serials_rise_with_new_content_and_stay_with_the_same(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        serials = [store.ledger.serial("s", content) for content in ("a", "a", "b", "b", "a")]
+        assert serials == [1, 1, 2, 2, 3]
+        assert store.ledger.peek_serial("s", "a") == 3
+        assert store.ledger.peek_serial("s", "new") == 4
+        assert store.ledger.serial("s", "new") == 4
+
+
+def test_a_failure_is_forgotten_when_the_unit_is_built(tmp_path: Path) -> None:
+    failure = Failure(
+        unit_id="scope", key="k0", stage="build", code="build", message="no", details=("line",), log=None, happened=1.0
+    )
+    with Store.open(tmp_path) as store:
+        store.ledger.record_failure(failure)
+        assert store.ledger.failure("scope") == failure
+        add_result(store)
+        assert store.ledger.failure("scope") is None
+
+
+def test_looking_at_no_work_folder_makes_none(tmp_path: Path) -> None:
+    with Store.open_empty() as store:
+        place = store.work
+        assert store.result("k") is None
+    assert not place.exists()
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.ledger._db.execute("PRAGMA user_version=99")
+    with pytest.raises(StoreError, match="version 99"):
+        Store.open(tmp_path)
+
+
+def test_a_removed_folder_is_never_half_there(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        path = store.put_folder("roots", "r", lambda folder: (folder / "a").mkdir(mode=0o500))
+        store.remove_folder("roots", "r")
+        assert not path.exists()
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,170 @@
+"""Planning: every unit gets a decision with a reason; streams carry what is really there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.model.cells import BuildResult, Check, Decision, Outcome, Unit, Verdict
+from builder.model.matrix import Flavor, Kmods, Matrix, Profile, Source, Stream
+from builder.model.planning import StreamPlan, UnitOutcome, UnitState
+from builder.model.sources import SpecFile
+from builder.plan.actions import plan_actions, unit_key
+from builder.plan.cells import expand_cells
+from builder.plan.streams import plan_streams, units_of_stream
+from builder.plan.units import gate_combinations, gate_unit, kmod_unit, package_units
+from tests.golden import sample
+
+
+def stream(name: str, branch: str | None, flavor: Flavor, kmods: Kmods = Kmods.PRECOMPILED) -> Stream:
+    return Stream(
+        name=name,
+        branch=branch,
+        flavor=flavor,
+        kmods=kmods,
+        default=name == "latest",
+        summary=name,
+        description=name,
+        profiles=(Profile(name="default", packages=("nvidia-driver",)),),
+        default_profile="default",
+    )
+
+
+STREAMS = (
+    stream("latest", None, Flavor.OPEN),
+    stream("latest-dkms", None, Flavor.OPEN, Kmods.DKMS),
+    stream("r535", "535", Flavor.PROPRIETARY),
+    stream("r535-open", "535", Flavor.OPEN),
+)
+
+
+@pytest.fixture
+def matrix() -> Matrix:
+    run = Source(kind="run", arch="x86_64", url="file:///x.run")
+    branches = tuple(
+        replace(branch, drivers=tuple(replace(d, sources=(run,)) for d in branch.drivers))
+        for branch in sample.MATRIX.branches
+    )
+    return replace(sample.MATRIX, branches=branches, streams=STREAMS)
+
+
+def units_of(matrix: Matrix) -> tuple[Unit, ...]:
+    cells, _ = expand_cells(matrix)
+    return (*map(kmod_unit, cells), *package_units(matrix, cells))
+
+
+def outcome(unit: Unit, *, ok: bool = True) -> UnitOutcome:
+    if not ok:
+        return UnitOutcome(unit=unit, result=None, verdict=None, reason="does not compile", code="build")
+    result = BuildResult(key="k", unit_id=unit.scope, artifacts=(), source=None, folder=Path("/x"), seconds=1.0)
+    check = Check(name="c", outcome=Outcome.OK, evidence=())
+    verdict = Verdict(unit_id=unit.id, level="static", checks=(check,))
+    return UnitOutcome(unit=unit, result=result, verdict=verdict, reason="built")
+
+
+def planned(matrix: Matrix, outcomes: list[UnitOutcome]) -> dict[str, StreamPlan]:
+    distribution = matrix.distributions[0]
+    return {p.stream.name: p for p in plan_streams(matrix, distribution, "x86_64", outcomes)}
+
+
+@pytest.mark.parametrize(
+    ("state", "decision", "reason"),
+    [
+        ({"stored": True, "key": "k"}, Decision.REUSE, "built before from the same"),
+        ({"selected": False}, Decision.SKIP, "not selected"),
+        ({"blocked": "no pin", "hint": "repobuild pin"}, Decision.BLOCKED, "no pin"),
+        ({"last_failure": "build: x"}, Decision.BUILD, "failed before: build: x"),
+        ({"earlier": True}, Decision.BUILD, "changed since the last build"),
+        ({"missing": "sources not fetched yet"}, Decision.BUILD, "sources not fetched yet"),
+        ({}, Decision.BUILD, "not built yet"),
+    ],
+)
+def test_every_state_has_one_decision_and_a_reason(
+    matrix: Matrix, state: dict[str, object], decision: Decision, reason: str
+) -> None:
+    unit = units_of(matrix)[0]
+    (action,) = plan_actions([UnitState(unit=unit, **state)])  # type: ignore[arg-type]
+    assert action.decision is decision
+    assert reason in action.reason
+
+
+def test_a_key_changes_with_everything_that_can_change_bytes(matrix: Matrix) -> None:
+    distribution = matrix.distributions[0]
+    base: dict[str, object] = {
+        "distribution": distribution,
+        "chroot": distribution.chroots[0],
+        "buildroot_identity": "b",
+        "devel_sha256": "d",
+        "source_date_epoch": 1,
+        "recipe": "r",
+    }
+    spec = SpecFile(filename="x.spec", text="text", sources=())
+    changes: list[dict[str, object]] = [
+        {},
+        {"buildroot_identity": "B"},
+        {"devel_sha256": "D"},
+        {"source_date_epoch": 2},
+        {"recipe": "R"},
+        {"chroot": replace(distribution.chroots[0], macros=(("dist", ".x"),))},
+        {"distribution": replace(distribution, dist_tag=".y")},
+        {"distribution": replace(distribution, payload="w9.xzdio")},
+    ]
+    keys = [unit_key(spec, **{**base, **change}) for change in changes]  # type: ignore[arg-type]
+    keys.append(unit_key(replace(spec, text="other"), **base))  # type: ignore[arg-type]
+    assert len(set(keys)) == len(keys)
+    assert unit_key(spec, **base) == keys[0]  # type: ignore[arg-type]
+
+
+def test_latest_follows_the_newest_driver_that_has_a_module_for_every_kernel(matrix: Matrix) -> None:
+    units = units_of(matrix)
+    assert [d.version for d in planned(matrix, [outcome(u) for u in units])["latest"].drivers] == ["550.163.01"]
+    one = next(u for u in units if u.cell and u.driver.version == "550.163.01")
+    plans = planned(matrix, [outcome(u, ok=u is not one) for u in units])
+    assert [d.version for d in plans["latest"].drivers] == ["535.261.03"]
+    ((version, reason),) = (h for h in plans["latest"].held if h[0] == "550.163.01")
+    assert one.cell is not None
+    assert version == "550.163.01"
+    assert one.cell.kernel.release in reason
+    assert "does not compile" in reason
+
+
+def test_a_branch_stream_carries_a_driver_with_a_module_for_one_kernel(matrix: Matrix) -> None:
+    units = units_of(matrix)
+    first = next(u for u in units if u.cell and u.driver.version == "535.261.03" and u.flavor is Flavor.OPEN)
+    others = [u for u in units if u.cell and u.driver == first.driver and u.flavor is Flavor.OPEN and u is not first]
+    plans = planned(matrix, [outcome(u, ok=u not in others) for u in units])
+    assert [d.version for d in plans["r535-open"].drivers] == ["535.261.03"]
+
+
+def test_user_space_that_failed_holds_the_driver_back_everywhere(matrix: Matrix) -> None:
+    units = units_of(matrix)
+    broken = [u for u in units if u.kind.value == "nvidia-driver" and u.driver.version == "535.261.03"]
+    plans = planned(matrix, [outcome(u, ok=u not in broken) for u in units])
+    assert plans["r535"].drivers == ()
+    assert plans["r535-open"].drivers == ()
+    assert "no nvidia-driver" in plans["r535"].held[0][1]
+
+
+def test_a_stream_takes_its_own_flavor_and_delivery_only(matrix: Matrix) -> None:
+    units = units_of(matrix)
+    outcomes = [outcome(u) for u in units]
+    base = next(u for u in units if u.kind.value == "nvidia-driver" and u.driver.version == "550.163.01")
+    outcomes += [outcome(gate_unit(base, Flavor.OPEN, kmods)) for kmods in Kmods]
+    plans = planned(matrix, outcomes)
+    by_id = {o.unit.id: o for o in outcomes}
+    dkms = {o.unit.id for o in units_of_stream(plans["latest-dkms"], by_id)}
+    precompiled = {o.unit.id for o in units_of_stream(plans["latest"], by_id)}
+    assert not any("@5.14" in i for i in dkms)
+    assert any(i.startswith("dkms-nvidia") for i in dkms)
+    assert not any("dkms" in i for i in precompiled)
+    assert "nvidia-kmod-common-open:550.163.01@el9.x86_64" in precompiled
+    assert "nvidia-kmod-common-open-dkms:550.163.01@el9.x86_64" in dkms
+
+
+def test_gates_exist_only_for_combinations_that_a_stream_uses(matrix: Matrix) -> None:
+    cells, _ = expand_cells(matrix)
+    newest = matrix.branches[-1].drivers[-1]
+    combinations = gate_combinations(matrix, matrix.distributions[0], "x86_64", newest, cells)
+    assert set(combinations) == {(Flavor.OPEN, Kmods.PRECOMPILED), (Flavor.OPEN, Kmods.DKMS)}

@@ -126,6 +126,7 @@ class BuildResult:
     seconds: float  # wall
     serial: int = 1  # first part of the Release
     content: str = ""  # digest that the serial stands for
+    source_date_epoch: int = 0  # seconds; of its sources, and of its signatures
 
 
 class Outcome(StrEnum):

@@ -9,10 +9,12 @@ from builder.model.gate import GateKernel
 from builder.model.matrix import Distribution, Driver, Flavor
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.pipeline.specs import Job, make_job
-from builder.pipeline.units import run_jobs
+from builder.pipeline.units import earlier_result, run_jobs
 from builder.pipeline.workshop import Workshop
+from builder.plan.actions import content_digest
 from builder.plan.streams import plan_streams
 from builder.plan.units import gate_unit
+from builder.render import render_gate
 
 
 def gate_kernels(
@@ -47,6 +49,7 @@ def build_gates(
     streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
     units: dict[str, Unit] = {}
     jobs: dict[str, Job] = {}
+    gates: dict[str, UnitOutcome] = {}
     for plan in streams:
         for driver in plan.drivers:
             flavor, kmods = plan.stream.flavor, plan.stream.kmods
@@ -62,15 +65,24 @@ def build_gates(
             job = make_job(shop, unit, record=True, kernels=kernels)
             if job is not None:
                 jobs[unit.id] = job
+            elif (earlier := _unchanged(shop, unit, kernels)) is not None:
+                gates[unit.id] = earlier
+                del units[unit.id]
     actions = [
         Action(unit=unit, decision=Decision.BUILD, reason="gate of this run", key=jobs[unit_id].key)
         if unit_id in jobs
         else Action(unit=unit, decision=Decision.BLOCKED, reason="its sources or buildroot are not known")
         for unit_id, unit in units.items()
     ]
-    gates = run_jobs(shop, actions, jobs)
+    gates |= run_jobs(shop, actions, jobs)
     streams = tuple(_without_gateless(plan, gates) for plan in streams)
     return streams, {**outcomes, **gates}
+
+
+def _unchanged(shop: Workshop, unit: Unit, kernels: tuple[GateKernel, ...]) -> UnitOutcome | None:
+    """The gate built before that says the same: enough where its driver's sources or buildroot are not to be had."""
+    content = content_digest(render_gate(unit, kernels, 1, shop.configuration.matrix))
+    return earlier_result(shop, unit, "reused", content=content)
 
 
 def _without_gateless(plan: StreamPlan, gates: Mapping[str, UnitOutcome]) -> StreamPlan:

@@ -157,11 +157,7 @@ def _publish(
     if not content.streams:
         held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
         return held, outcomes
-    epoch = max(
-        sources.source_date_epoch
-        for o in outcomes.values()
-        if o.ok and (sources := known(shop.facts.sources.get(source_id(o.unit)))) is not None
-    )
+    epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result)
     published = try_publish(shop, signer, content, epoch)
     error = published if isinstance(published, RepobuildError) else None
     report = DistributionReport(

@@ -11,7 +11,7 @@ from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.publication import Publication, PublicationContent, StreamContent
 from builder.pipeline.units import artifacts_of
-from builder.pipeline.workshop import Workshop, known, source_id
+from builder.pipeline.workshop import Workshop
 from builder.plan.streams import units_of_stream
 from builder.publish import publish, verify_publication
 from builder.sign import Signer
@@ -36,7 +36,7 @@ def sign_artifacts(shop: Workshop, signer: Signer, outcomes: Sequence[UnitOutcom
     signed: dict[str, Artifact] = {}
     waiting: dict[int, dict[str, Artifact]] = {}
     for outcome in outcomes:
-        epoch = _epoch(shop, outcome)
+        epoch = outcome.result.source_date_epoch if outcome.result else 0
         for artifact in artifacts_of([outcome]):
             found = _find_signed(shop, signer, artifact, epoch)
             if found is not None:
@@ -75,11 +75,6 @@ def _keep_signed(shop: Workshop, signer: Signer, artifact: Artifact, copy: Artif
     found = _find_signed(shop, signer, artifact, epoch)
     assert found is not None  # noqa: S101  put_folder made it
     return found
-
-
-def _epoch(shop: Workshop, outcome: UnitOutcome) -> int:
-    sources = known(shop.facts.sources.get(source_id(outcome.unit)))
-    return sources.source_date_epoch if sources else 0
 
 
 def compose(

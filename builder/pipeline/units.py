@@ -166,6 +166,7 @@ def _collect(job: Job, resultdir: Path, folder: Path, seconds: float) -> BuildRe
         seconds=round(seconds, 1),
         serial=job.serial,
         content=job.content,
+        source_date_epoch=job.sources.source_date_epoch,
     )
 
 
@@ -206,15 +207,23 @@ def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome
 
 def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutcome:
     """The last good result of a unit that this run did not build."""
+    kept = None
     if unit.kind is not PackageKind.GATE:  # a gate of other kernels would promise the wrong ones
-        for key in shop.store.ledger.keys_of(unit.scope):
-            recorded = shop.store.ledger.verdict(key, LEVEL)
-            verdict = read_verdict(recorded) if recorded else None
-            result = shop.store.result(key) if verdict is not None and verdict.ok else None
-            if result is not None:
-                why = f"kept an earlier build: {reason}"
-                return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=why, code=code)
-    return UnitOutcome(unit=unit, result=None, verdict=None, reason=reason, code=code)
+        kept = earlier_result(shop, unit, f"kept an earlier build: {reason}", code)
+    return kept or UnitOutcome(unit=unit, result=None, verdict=None, reason=reason, code=code)
+
+
+def earlier_result(
+    shop: Workshop, unit: Unit, reason: str, code: str | None = None, *, content: str | None = None
+) -> UnitOutcome | None:
+    """The newest good result of a unit (of that content, when one is given), None when there is none."""
+    for key in shop.store.ledger.keys_of(unit.scope):
+        recorded = shop.store.ledger.verdict(key, LEVEL)
+        verdict = read_verdict(recorded) if recorded else None
+        result = shop.store.result(key) if verdict is not None and verdict.ok else None
+        if result is not None and content in (None, result.content):
+            return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=code)
+    return None
 
 
 def verdict_document(verdict: Verdict) -> str:

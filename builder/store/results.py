@@ -34,6 +34,7 @@ def result_document(result: BuildResult) -> dict[str, object]:
         "seconds": result.seconds,
         "serial": result.serial,
         "content": result.content,
+        "source_date_epoch": result.source_date_epoch,
         "artifacts": [_artifact_document(a) for a in result.artifacts],
         "source": _artifact_document(result.source) if result.source else None,
     }
@@ -74,4 +75,5 @@ def read_result(folder: Path) -> BuildResult:
         seconds=document["seconds"],
         serial=document["serial"],
         content=document["content"],
+        source_date_epoch=document["source_date_epoch"],
     )

@@ -6,12 +6,14 @@ here; callers ask and choose by rule.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from builder.tools.run import run, which
 
 # The release after the host's: newer kernels and drivers come from there, by name, never by default.
 NEXT = {"bookworm": "trixie", "trixie": "forky"}
+POCKETS = ("", "-updates", "-security", "-backports")  # suites of one release: "bookworm", "bookworm-updates", …
 COMPONENTS = "main contrib non-free non-free-firmware"
 FRESH = 24 * 3600.0  # seconds that package lists are used before they are asked for again
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repobuild"
@@ -46,7 +49,7 @@ class Archive:
         self._root = cache / "apt"
         self._config = self._root / "apt.conf"
         self.suite = _os_release("VERSION_CODENAME")
-        self.suites = [self.suite] + ([NEXT[self.suite]] if self.suite in NEXT else [])
+        self.suites = [self.suite, *([NEXT[self.suite]] if self.suite in NEXT else [])]
         self._write()
 
     def _write(self) -> None:
@@ -81,8 +84,8 @@ class Archive:
     def _wanted(self) -> list[tuple[str, list[str], str]]:
         """``(uris, suites, signed-by)`` of the distribution's own entries, widened to the next release."""
         wanted = []
-        for uris, suites, key in _host_sources():
-            own = [s for s in suites if s == self.suite or s.startswith(f"{self.suite}-")]
+        for uris, suites, key in own_sources(Path("/etc/apt"), _os_release("ID"), self.suite):
+            own = [s for s in suites if s.removeprefix(self.suite) in POCKETS]
             if own:
                 more = [s.replace(self.suite, other, 1) for other in self.suites[1:] for s in own]
                 wanted.append((uris, [*own, *more], key))
@@ -93,7 +96,9 @@ class Archive:
     def _apt(self, *argv: str, timeout: float = 900, cwd: Path | None = None) -> str:
         environment = {"APT_CONFIG": str(self._config), "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
         proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k.startswith("SSL_")}
-        return run(argv, timeout=timeout, env={**environment, **proxies}, cwd=cwd).stdout
+        with (self._root / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # apt does not wait for another apt, it fails
+            return run(argv, timeout=timeout, env={**environment, **proxies}, cwd=cwd).stdout
 
     def _ask(self, *argv: str) -> str:
         """A question whose answer depends on the package lists only; answers are kept until the lists change."""
@@ -101,12 +106,15 @@ class Archive:
         lists = f"{stamp.stat().st_mtime_ns if stamp.exists() else 0} {(self._root / 'archive.sources').read_text()}"
         digest = hashlib.sha256("\0".join([lists, *argv]).encode()).hexdigest()
         answer = self._root / "answers" / digest
-        if not answer.is_file():
-            answer.parent.mkdir(exist_ok=True)
+        try:
+            return answer.read_text()
+        except FileNotFoundError:
             text = self._apt(*argv)
-            answer.with_suffix(".new").write_text(text)
-            answer.with_suffix(".new").rename(answer)
-        return answer.read_text()
+        answer.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self._root, delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(answer)
+        return text
 
     def update(self, *, force: bool = False) -> None:
         """Refresh the package lists unless they are less than a day old."""
@@ -144,17 +152,20 @@ class Archive:
                 here.append(line.split()[-1].strip("<>"))
         return found
 
-    def closure(self, specs: Sequence[str]) -> list[str]:
-        """File names of all that installing ``specs`` (``name``, ``name=version``, ``name/suite``) on nothing needs."""
-        text = self._ask("apt-get", "install", "-s", "--no-install-recommends", *specs)
+    def closure(self, specs: Sequence[str], suite: str = "") -> list[str]:
+        """File names of all that installing ``specs`` (``name``, ``name=version``, ``name/suite``) on nothing needs.
+
+        ``suite`` resolves all of them in another release than the host's.
+        """
+        text = self._ask("apt-get", "install", "-s", *_resolution(suite), *specs)
         found = re.findall(r"^Inst (\S+) \((\S+) .*\[(\w+)\]\)", text, re.MULTILINE)
         return sorted(f"{name}_{version.replace(':', '%3a')}_{arch}.deb" for name, version, arch in found)
 
-    def download_closure(self, specs: Sequence[str]) -> list[Path]:
+    def download_closure(self, specs: Sequence[str], suite: str = "") -> list[Path]:
         """Download a closure; complete files are kept. Paths in name order."""
-        files = [self._root / "archives" / name for name in self.closure(specs)]
+        files = [self._root / "archives" / name for name in self.closure(specs, suite)]
         if not all(file.is_file() for file in files):
-            self._apt("apt-get", "install", "-qq", "-y", "--download-only", "--no-install-recommends", *specs)
+            self._apt("apt-get", "install", "-qq", "-y", "--download-only", *_resolution(suite), *specs)
         return files
 
     def files(self, specs: Iterable[str]) -> dict[str, str]:
@@ -179,6 +190,10 @@ class Archive:
         return files
 
 
+def _resolution(suite: str) -> list[str]:
+    return ["--no-install-recommends", *(["-t", suite] if suite else [])]
+
+
 def _write_if_changed(path: Path, text: str) -> None:
     """Leave equal files alone: apt throws its package cache away when one of them is newer."""
     if not path.is_file() or path.read_text() != text:
@@ -193,23 +208,37 @@ def _os_release(key: str) -> str:
     raise LabUnavailableError(f"/etc/os-release has no {key}")
 
 
-def _host_sources() -> list[tuple[str, list[str], str]]:
-    """``(uris, suites, signed-by)`` of every entry in /etc/apt, both formats."""
-    found = []
-    for path in sorted(Path("/etc/apt/sources.list.d").glob("*.sources")):
+def own_sources(etc: Path, distribution: str, suite: str) -> list[tuple[str, list[str], str]]:
+    """``(uris, suites, signed-by)`` of the distribution's own entries under ``etc`` (/etc/apt), both formats.
+
+    Third parties use the same suite names; theirs have no component ``main`` or another key.
+    """
+    own = {f"{suite}{pocket}" for pocket in POCKETS}
+    return [
+        (uris, suites, key)
+        for uris, suites, components, key in [*_deb822(etc), *_one_line(etc)]
+        if own & set(suites) and "main" in components and (not key or f"{distribution}-archive" in key)
+    ]
+
+
+def _deb822(etc: Path) -> Iterator[tuple[str, list[str], list[str], str]]:
+    for path in sorted((etc / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text()):
             lines = [line for line in stanza.splitlines() if not line.startswith("#")]
             fields = dict(line.split(":", 1) for line in lines if re.match(r"[A-Za-z-]+:", line))
-            if "URIs" in fields and "deb" in fields.get("Types", "").split():
-                key = fields.get("Signed-By", "").strip()
-                found.append((fields["URIs"].strip(), fields.get("Suites", "").split(), key))
-    for path in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.list"))]:
+            off = fields.get("Enabled", "yes").strip().lower() in ("no", "false", "0")
+            if "URIs" in fields and "deb" in fields.get("Types", "").split() and not off:
+                words = [fields.get(name, "").split() for name in ("Suites", "Components")]
+                yield fields["URIs"].strip(), words[0], words[1], fields.get("Signed-By", "").strip()
+
+
+def _one_line(etc: Path) -> Iterator[tuple[str, list[str], list[str], str]]:
+    for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]:
         for line in path.read_text().splitlines() if path.is_file() else []:
-            match = re.match(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)", line)
+            match = re.match(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<rest>.*)", line)
             if match:
                 key = re.search(r"signed-by=(\S+)", match["options"] or "")
-                found.append((match["uri"], [match["suite"]], key[1] if key else ""))
-    return found
+                yield match["uri"], [match["suite"]], match["rest"].partition("#")[0].split(), key[1] if key else ""
 
 
 def _entry(uris: str, suites: list[str], key: str) -> str:

@@ -25,8 +25,9 @@ DROP = ("base-files", "base-passwd", "usrmerge", "dpkg", "debconf", "init-system
 # Debian's name → what RPM spec files call it.
 ALIAS: Mapping[str, Sequence[str]] = {
     "bash": ("/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash"),
-    "libc6": ("glibc = 2.36", "glibc-common = 2.36", "rtld(GNU_HASH)"),
-    "libc6-dev": ("glibc-devel = 2.36", "glibc-headers = 2.36"),
+    "libc6": ("glibc = {version}", "glibc-common = {version}", "rtld(GNU_HASH)"),
+    "libc6-dev": ("glibc-devel = {version}", "glibc-headers = {version}"),
+    "libc-bin": ("/sbin/ldconfig", "/usr/sbin/ldconfig"),
     "linux-libc-dev": ("kernel-headers",),
     "xz-utils": ("xz",),
     "debianutils": ("which",),
@@ -46,7 +47,16 @@ ALIAS: Mapping[str, Sequence[str]] = {
     "gnupg": ("gnupg2",),
 }
 # What Debian only recommends but RPM distributions require.
-EXTRA: Mapping[str, Sequence[str]] = {"gcc": ("libc6-dev", "binutils"), "debugedit": ("elfutils",)}
+EXTRA: Mapping[str, Sequence[str]] = {
+    "gcc": ("libc6-dev", "binutils"),
+    "debugedit": ("elfutils",),
+    "libc6": ("libc-bin",),
+}
+# What EL's package of that kind runs; libraries are found where EL has them (/usr/lib64) only through ldconfig.
+SCRIPTLETS: Mapping[str, str] = {
+    "libc-bin": "%transfiletriggerin -P 2000000 -- /usr/lib /usr/lib64\nldconfig || :\n"
+    "%transfiletriggerpostun -P 2000000 -- /usr/lib /usr/lib64\nldconfig || :",
+}
 # Links that maintainer scripts (update-alternatives and the like) make.
 LINKS: Mapping[str, Mapping[str, str]] = {
     "bash": {"usr/bin/sh": "bash"},  # dash, whose link this is on Debian, is not in the set
@@ -136,8 +146,10 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
     """Build the RPM of one .deb into ``output``; a cached one of the same input is taken."""
     name = fields["Package"]
     epoch, version, release = split_version(fields["Version"])
-    provides = [group[0] for group in alternatives(fields.get("Provides", ""))] + list(ALIAS.get(name, ()))
-    identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides]
+    provides = [group[0] for group in alternatives(fields.get("Provides", ""))]
+    provides += [alias.format(version=version) for alias in ALIAS.get(name, ())]
+    scriptlets = SCRIPTLETS.get(name, "")
+    identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides, *([scriptlets] if scriptlets else [])]
 
     def fill(root: Path) -> Package:
         run(["dpkg-deb", "-x", deb, root], timeout=300)
@@ -161,6 +173,7 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
             noarch=fields["Architecture"] == "all",
             provides=[p for p in dict.fromkeys([*provides, *pkgconfig]) if p != name],
             requires=requires,
+            scriptlets=scriptlets,
         )
 
     return cached(identity, fill, output)

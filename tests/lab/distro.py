@@ -29,7 +29,7 @@ CLIENT = (
     "bash", "coreutils", "findutils", "sed", "grep", "gawk", "gzip", "xz-utils", "zstd", "kmod", "rpm", "dnf",
     "python3-dnf", "dnf-plugins-core", "ca-certificates", "gnupg", "util-linux", "procps", "debianutils", "diffutils",
 )  # fmt: skip
-EXTRA = ("dkms", "libcudart11.0")
+EXTRA = ("dkms", "libcudart11.0", "libc-bin")
 CUDA = "cuda-toolkit-11-8"
 _PROFILE = "export PATH=/usr/bin:/bin:/usr/sbin:/sbin\nexport LANG=C.UTF-8\n"
 _FILES = {
@@ -44,6 +44,7 @@ _FILES = {
     "etc/login.defs": "UID_MIN 1000\nGID_MIN 1000\nCREATE_HOME no\n",
     "etc/os-release": f'ID=lab\nNAME="Lab"\nVERSION_ID={RELEASEVER}\nPRETTY_NAME="Lab {RELEASEVER}"\n'
     f'PLATFORM_ID="{PLATFORM}"\n',
+    "etc/ld.so.conf.d/lib64.conf": "/usr/lib64\n",
     "etc/rpm/macros.lab": f"%_dbpath /var/lib/rpm\n%dist {DIST}\n%lab {RELEASEVER}\n%_build_id_links none\n"
     "%_enable_debug_packages 0\n%_debugsource_packages 0\n%_binary_payload w3.zstdio\n",
 }
@@ -70,7 +71,7 @@ class LabDistro:
 def make_distro(cache: Path = CACHE, *, series: Sequence[str] = ()) -> LabDistro:
     """Make or refresh the distribution under ``<cache>/lab``; only what changed is built again.
 
-    ``series`` adds the newest kernel of further series, e.g. ("6.12",).
+    ``series`` adds the newest kernel of further series, e.g. ("6.12", "6.12/trixie").
     """
     rpms = cache / "lab/rpms"
     rpms.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,11 @@ def _make(cache: Path, rpms: Path, series: Sequence[str]) -> LabDistro:
     archive = Archive(cache)
     archive.update()
     choices = choose(archive, series)
-    debs = archive.download_closure(sorted({*BASE, *CLIENT, *EXTRA, *(c.compiler for c in choices)}))
+    own = {c.compiler for c in choices if c.suite == archive.suite}
+    debs = archive.download_closure(sorted({*BASE, *CLIENT, *EXTRA, *own}))
+    for choice in choices:
+        if choice.suite != archive.suite:  # its compiler needs a newer libc, which all of the host's release runs on
+            debs = sorted({*debs, *archive.download_closure([choice.compiler, "libc6-dev"], choice.suite)})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         kernels = pool.submit(make_kernels, archive, choices, rpms)
         files = _convert_all(debs, rpms, pool)

@@ -60,6 +60,7 @@ class Choice:
     build: str
     packages: tuple[str, ...]  # image, headers, common headers, kbuild
     compiler: str
+    suite: str  # release of the archive that the kernel and its compiler come from
 
     @property
     def evr(self) -> str:
@@ -73,7 +74,10 @@ class Choice:
 
 
 def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
-    """The two newest ABIs and the newest cloud kernel of the host's series; the newest of each further series."""
+    """The two newest ABIs and the newest cloud kernel of the host's series; the newest of each further series.
+
+    A further series is "6.12", as the host's release has it, or "6.12/trixie", as that one has it with its compiler.
+    """
     offered: dict[tuple[str, str], list[tuple[tuple[int, ...], str]]] = {}
     for name in archive.names(r"linux-headers-\d.*"):
         match = _GENERIC.fullmatch(name)
@@ -82,19 +86,29 @@ def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
             order = tuple(int(n) for n in re.findall(r"\d+", match["release"]))
             offered.setdefault((match["series"], variant), []).append((order, match["release"]))
     host = _host_series(archive)
-    wanted = [((host, "generic"), 2), ((host, "cloud"), 1)] + [((s, "generic"), 1) for s in series if s != host]
+    wanted = [(host, "generic", 2, ""), (host, "cloud", 1, "")]
+    wanted += [(s.partition("/")[0], "generic", 1, s.partition("/")[2]) for s in series if s != host]
     chosen = []
-    for key, count in wanted:
-        newest = [release for _, release in sorted(offered.get(key, []), reverse=True)]
-        images = archive.candidates([f"linux-image-{r}" for r in newest])
-        depends = archive.depends([f"linux-headers-{r}" for r in newest])
-        settled = [r for r in newest if any(c.suite in archive.suites for c in images[f"linux-image-{r}"])]
-        order = [*settled, *(r for r in newest if r not in settled and images[f"linux-image-{r}"])]
-        found = [c for r in order if (c := _examine(depends[f"linux-headers-{r}"], r, key[1])) is not None][:count]
+    for number, variant, count, suite in wanted:
+        newest = [release for _, release in sorted(offered.get((number, variant), []), reverse=True)]
+        found = _newest(archive, newest, variant, suite or archive.suite)[:count]
         if len(found) < count:
-            raise LabUnavailableError(f"the archive has {len(found)} {key[1]} kernels of {key[0]}, {count} are needed")
+            raise LabUnavailableError(f"the archive has {len(found)} {variant} kernels of {number}, {count} are needed")
         chosen.extend(sorted(found, key=lambda c: [int(n) for n in re.findall(r"\d+", c.release)]))
     return chosen
+
+
+def _newest(archive: Archive, newest: Sequence[str], variant: str, suite: str) -> list[Choice]:
+    """Complete kernels of one release of the archive: those of the release itself before those of its other suites."""
+    if not newest:
+        return []
+    images = archive.candidates([f"linux-image-{r}" for r in newest])
+    depends = archive.depends([f"linux-headers-{r}" for r in newest])
+    suites = {r: {c.suite for c in images[f"linux-image-{r}"]} for r in newest}
+    settled = [r for r in newest if suite in suites[r]]
+    later = [r for r in newest if r not in settled and any(s.startswith(f"{suite}-") for s in suites[r])]
+    found = [_examine(depends[f"linux-headers-{r}"], r, variant, suite) for r in (*settled, *later)]
+    return [choice for choice in found if choice is not None]
 
 
 def _host_series(archive: Archive) -> str:
@@ -106,7 +120,7 @@ def _host_series(archive: Archive) -> str:
     raise LabUnavailableError("linux-headers-amd64 depends on no kernel this lab understands")
 
 
-def _examine(headers: Sequence[str], release: str, variant: str) -> Choice | None:
+def _examine(headers: Sequence[str], release: str, variant: str, suite: str) -> Choice | None:
     """The packages of one kernel by what its headers depend on, None when one of them is missing."""
     common = next((d for d in headers if d.endswith("-common")), None)
     kbuild = next((d for d in headers if d.startswith("linux-kbuild")), None)
@@ -123,6 +137,7 @@ def _examine(headers: Sequence[str], release: str, variant: str) -> Choice | Non
         build=abi[0] if abi else "1",
         packages=(f"linux-image-{release}", f"linux-headers-{release}", common, kbuild),
         compiler=compiler[0] if compiler else "gcc",
+        suite=suite,
     )
 
 

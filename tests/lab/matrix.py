@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from builder.pipeline.kernel_files import describe_kernels
 from tests.lab.distro import LabDistro
 from tests.lab.runfile import LabDriver
 
@@ -90,7 +91,7 @@ def write_lab_matrix(
         "epoch": 3,
         "vendor": "repobuild lab",
         "distributions": {"lab9": _distribution(distro)},
-        "kernels": [_kernel(k, distro) for k in distro.kernels if kernels is None or k.release in kernels],
+        "kernels": _kernels(distro, kernels),
         "branches": _branches(drivers, flavors, modules),
         "exclude": list(exclude),
     }
@@ -121,17 +122,11 @@ def _distribution(distro: LabDistro) -> dict[str, Any]:
     }
 
 
-def _kernel(kernel: Any, distro: LabDistro) -> dict[str, Any]:
-    return {
-        "distribution": "lab9",
-        "release": kernel.release,
-        "arch": distro.arch,
-        "variant": kernel.variant,
-        "core": {"name": kernel.core.name, "evr": kernel.core.evr},
-        "devel": {"name": kernel.devel.name, "evr": kernel.devel.evr, "path": str(kernel.devel_path)},
-        "compiler": {"package": kernel.compiler_package, "command": kernel.compiler_command},
-        "read": f"{kernel.core.name}-{kernel.core.evr} in the lab's repository",
-    }
+def _kernels(distro: LabDistro, releases: Sequence[str] | None) -> list[dict[str, Any]]:
+    """What ``repobuild kernels`` reads from the kernels' own RPMs."""
+    chosen = [k for k in distro.kernels if releases is None or k.release in releases]
+    names = [f"{p.name}-{p.evr}.{distro.arch}.rpm" for k in chosen for p in (k.core, k.devel)]
+    return describe_kernels([distro.repository / name for name in names], "lab9").entries
 
 
 def _branches(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 from builder.build.failures import root_failure
 from builder.build.job import RootJob
 from builder.errors import BuildrootError, ToolError, ToolMissingError
 from builder.tools.dnf import Dnf, dbpath
 from builder.tools.mounts import api_filesystems
-from builder.tools.rpmbuild import installed_packages
+from builder.tools.rpmbuild import installed_packages, owned
 from builder.tools.run import run
 
 ROOT = "root"
@@ -39,11 +40,25 @@ def make_root(job: RootJob) -> None:
     packages = installed_packages(root, dbpath(job.chroot))
     (job.folder / PACKAGES).write_text("".join(f"{line}\n" for line in packages))
     (job.folder / INDEX).write_text(json.dumps({"chroot": job.chroot.name, "state": dnf.state()}))
+    _remove_traces(root, dnf.cache, dbpath(job.chroot))
     # Metadata stay for the builds over this base; its packages are in it already.
-    for leftover in (CACHE + "/log", CACHE + "/persist"):
-        shutil.rmtree(job.folder / leftover, ignore_errors=True)
+    shutil.rmtree(job.folder / CACHE / "persist", ignore_errors=True)
     for packages_folder in dnf.cache.glob("*/packages"):
         shutil.rmtree(packages_folder)
+
+
+def _remove_traces(root: Path, cache: Path, database: str) -> None:
+    """Remove dnf's logs, and the file that it writes where the cache would lie inside the root, with its folders."""
+    for log in ("dnf.log", "dnf.librepo.log", "dnf.rpm.log", "hawkey.log"):
+        (root / "var/log" / log).unlink(missing_ok=True)
+    place = root / cache.relative_to("/")
+    (place / "expired_repos.json").unlink(missing_ok=True)
+    while place != root and not owned(root, database, place):
+        try:
+            place.rmdir()
+        except OSError:  # not empty, or one of our mounts
+            return
+        place = place.parent
 
 
 def _require_rpmbuild(job: RootJob) -> None:

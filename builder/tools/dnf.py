@@ -49,7 +49,7 @@ class Dnf:
         self._folder = folder
         self._home = folder / "home"
         self._config = folder / "dnf.conf"
-        for place in (self.cache, self._home, folder / "log"):
+        for place in (self.cache, self._home):
             place.mkdir(parents=True, exist_ok=True)
         # rpm has no option for this inside dnf, and Debian's default database is ~/.rpmdb.
         (self._home / ".rpmmacros").write_text(f"%_dbpath {dbpath(chroot)}\n%_flush_io 0\n")
@@ -88,7 +88,8 @@ class Dnf:
     def _run(self, words: Sequence[str], *, root: Path, timeout: float, log: Path | None) -> Completed:
         argv: list[str | Path] = ["dnf", "-q", "-y", "-c", self._config, f"--installroot={root}"]
         # dnf puts the installroot before these when a configuration file says them, not when --setopt does.
-        places = {"cachedir": self.cache, "logdir": self._folder / "log", "persistdir": self._folder / "persist"}
+        # logdir stays as it is, /var/log of the installroot: half of dnf's logs ignore a setting.
+        places = {"cachedir": self.cache, "persistdir": self._folder / "persist"}
         argv += [f"--setopt={name}={place}" for name, place in places.items()]
         argv += [f"--releasever={self.chroot.releasever}", *words]
         return run(argv, timeout=timeout, env={"HOME": str(self._home)}, log=log)

@@ -40,6 +40,13 @@ def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]
     return tuple(sorted(lines))
 
 
+def owned(root: Path, dbpath: str, path: Path) -> bool:
+    """Whether a package of a root owns a path (given as seen from outside)."""
+    inside = f"/{path.relative_to(root)}"
+    argv: list[str | Path] = ["rpm", "--root", root, "--dbpath", dbpath, "-q", "--file", inside]
+    return run(argv, timeout=_QUERY_TIMEOUT, ok=(0, 1)).returncode == 0
+
+
 def build_source(spec: str, folder: Path, *, macros: Mapping[str, str], source_date_epoch: int) -> None:
     """``rpmbuild -bs`` of ``folder``/spec with the sources in ``folder``/sources; raises ToolError with rpm's words.
 

@@ -12,7 +12,7 @@ import pytest
 
 from builder.build import ChrootBuilder
 from builder.model.matrix import Chroot
-from builder.store import Store, remove_tree
+from builder.store import Store
 from tests.lab.distro import make_distro
 from tests.need import need, need_root
 from tests.tools import building
@@ -78,8 +78,8 @@ def kill_when(
 
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "work"
-    remove_tree(tmp_path / "work")
+    with building.roomy_folder(tmp_path) as folder:
+        yield folder / "work"
 
 
 @pytest.fixture

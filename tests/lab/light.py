@@ -1,26 +1,24 @@
 """The light driver: a stand-in of the same shape as NVIDIA's, built in seconds, for the fast tests.
 
 Its sources lie in tests/lab/light/. It stands beside the real drivers (tests.lab.drivers), never instead of them.
-``python -m tests.lab.light --version 535.261.03`` prints what was made as JSON.
+``python -m tests.lab.light --version 535.261.03 --json`` prints what was made.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import CACHE
-from tests.lab.runfile import LabDriver, cached_run
+from tests.lab.runfile import LabDriver, cached_run, lab_driver, print_drivers
 
-FORMAT = 2  # of the trees laid out here; the sources have their own digest
+FORMAT = 3  # of the trees laid out here; the sources have their own digest
 SOURCES = Path(__file__).parent / "light"
 VERSIONS = ("470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")  # real versions, stand-in content
 LICENSES = {"open": "Dual MIT/GPL", "proprietary": "Proprietary"}
@@ -37,30 +35,24 @@ _LIBRARIES = {
 
 
 def make_light(
-    versions: Sequence[str] = VERSIONS, *, cache: Path = CACHE, broken: Mapping[str, str] | None = None
+    versions: Sequence[str] = VERSIONS, *, cache: Path = CACHE, broken: Mapping[str, str] | bool = False
 ) -> list[LabDriver]:
     """Stand-in drivers of these versions, open and proprietary (before 515: proprietary only, as the real ones).
 
     ``broken`` gives a C condition by version (e.g. ``{"550.163.01": "defined(CONFIG_PREEMPT_RT)"}``): where a kernel
-    fulfils it, that driver's compilation fails.
+    fulfils it, that driver's compilation fails. True: they fail on every kernel.
     """
     made = []
     sources = hashlib.sha256()
     for path in sorted(p for p in SOURCES.rglob("*") if p.is_file()):
-        sources.update(path.read_bytes())
+        sources.update(f"{path.relative_to(SOURCES)}\0".encode() + path.read_bytes())
     for version in versions:
-        branch = version.partition(".")[0]
-        flavors = ("proprietary", "open") if int(branch) >= 515 else ("proprietary",)
-        condition = (broken or {}).get(version, "")
+        flavors = ("proprietary", "open") if int(version.partition(".")[0]) >= 515 else ("proprietary",)
+        condition = broken.get(version, "") if isinstance(broken, Mapping) else "1" if broken else ""
         identity = [f"light {FORMAT}", sources.hexdigest(), condition, *flavors]
-        archive = cached_run(
-            cache, identity, version, lambda tree, v=version, f=flavors, c=condition: _fill(tree, v, f, c)
-        )
-        made.append(
-            LabDriver(
-                branch=branch, version=version, run=archive, flavors=flavors, origin="repobuild's stand-in driver"
-            )
-        )
+        fill = partial(_fill, version=version, flavors=flavors, condition=condition)
+        archive = cached_run(cache, identity, version, fill)
+        made.append(lab_driver(archive, version, flavors, "repobuild's stand-in driver"))
     return made
 
 
@@ -109,8 +101,9 @@ def main() -> None:
     """Make the stand-ins asked for and describe them."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab.light", description=__doc__)
     parser.add_argument("--version", action="append")
-    drivers = make_light(parser.parse_args().version or VERSIONS)
-    json.dump([{**asdict(d), "run": str(d.run)} for d in drivers], sys.stdout, indent=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    print_drivers(make_light(options.version or VERSIONS), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from builder.tools.rpms import file_sha256
 from builder.tools.run import run
+from tests.lab.manifest_types import file_type, symlinks
 
-FORMAT = 2  # of the archives made here; a new number assembles them again
+FORMAT = 3  # of the archives made here; a new number assembles them again
 EPOCH = 1_700_000_000  # seconds; of everything in the archive
 DESCRIPTION = "NVIDIA Accelerated Graphics Driver for Linux-x86_64"
 MODULES = "nvidia nvidia-uvm nvidia-modeset nvidia-drm nvidia-peermem"
-_HEADER = Path("/usr/share/makeself/makeself-header.sh")
-# Which manifest type a file's name gets (nvidia-installer's manifest.c); first match counts.
-_TYPES: Sequence[tuple[str, str, str]] = (
-    (r"gsp_\w+\.bin", "FIRMWARE", "MODULE:gsp"),
-    (r"libcuda(debugger)?\.so.*", "CUDA_LIB", "NATIVE ./ MODULE:opengl"),
-    (r"libnvidia-(ptxjitcompiler|nvvm)\.so.*", "CUDA_LIB", "NATIVE ./ MODULE:opengl"),
-    (r"libnvidia-(ml|cfg)\.so.*", "UTILITY_LIB", "NATIVE MODULE:utils"),
-    (r"libnvidia-encode\.so.*", "ENCODEAPI_LIB", "NATIVE MODULE:opengl"),
-    (r"libnvcuvid\.so.*", "NVCUVID_LIB", "NATIVE MODULE:opengl"),
-    (r"nvidia-(smi|debugdump|cuda-mps-.*)", "UTILITY_BINARY", "MODULE:utils"),
-    (r"nvidia-smi\.1\.gz", "MANPAGE", "MODULE:utils"),
-    (r"LICENSE|README.*|.*_Changelog", "DOCUMENTATION", "./ MODULE:installer"),
-)
+# Description, version, an unused line, kernel modules, two unused lines, and what older installers read: the kernel
+# tree and the folder of precompiled interfaces (nvidia-installer, parse_manifest() in install-from-cwd.c).
+_MANIFEST_HEAD = (DESCRIPTION, "{version}", "", MODULES, "", "", "kernel", "precompiled")
+_HEADER = Path(__file__).with_name("runfile_header.sh")
+_TAR = f"--sort=name --owner=0 --group=0 --numeric-owner --mtime=@{EPOCH}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,42 +39,21 @@ class LabDriver:
     branch: str
     version: str
     run: Path
+    sha256: str  # of the archive
     flavors: tuple[str, ...]
     origin: str  # what it was made of, for matrix.yaml's ``read``
+    source: Path | None = None  # the open modules' source tarball, where it was asked for and can be had
 
 
 def manifest(tree: Path, version: str) -> str:
     """The ``.manifest`` of an unpacked archive; ValueError for a file no rule knows."""
-    lines = [DESCRIPTION, version, "", MODULES, "", "", "", ""]
+    lines = [line.format(version=version) for line in _MANIFEST_HEAD]
     for path in sorted(p for p in tree.rglob("*") if p.is_file() and not p.is_symlink()):
-        relative = path.relative_to(tree).as_posix()
-        mode = f"{path.stat().st_mode & 0o777:04o}"
-        top = relative.split("/")[0]
-        if top in ("kernel", "kernel-open"):
-            depth = "INHERIT_PATH_DEPTH:1"
-            lines.append(f"{relative} {mode} KERNEL_MODULE_SRC {depth} MODULE:{top}")
-            continue
-        kind, words = next(((k, w) for pattern, k, w in _TYPES if re.fullmatch(pattern, path.name)), ("", ""))
-        if not kind:
-            raise ValueError(f"{relative}: no manifest type known for it")
-        lines.append(f"{relative} {mode} {kind} {words}")
-        if kind.endswith("_LIB"):
-            lines.extend(_links(path, version, kind, words))
+        name = path.relative_to(tree).as_posix()
+        lines.append(file_type(name).line(name, path.stat().st_mode & 0o777))
+        if ".so." in name and "/" not in name:
+            lines.extend(symlinks(name, _soname(path), version))
     return "\n".join(lines) + "\n"
-
-
-def _links(library: Path, version: str, kind: str, words: str) -> list[str]:
-    """Symlink entries: the soname to the file, and the development name to the soname for libcuda and libnvidia-ml."""
-    soname = _soname(library)
-    if soname is None or soname == library.name:
-        return []
-    first, *rest = words.split()
-    folder = [w for w in rest if not w.startswith("MODULE:")]
-    module = [w for w in rest if w.startswith("MODULE:")]
-    symlink = kind.removesuffix("_LIB") + "_SYMLINK" if kind == "CUDA_LIB" else f"{kind}_SYMLINK"
-    stem = library.name.removesuffix(f".{version}")
-    pairs = [(soname, library.name)] + ([(stem, soname)] if stem.endswith(".so") and stem != soname else [])
-    return [" ".join([name, "0000", symlink, first, *folder, target, *module]) for name, target in pairs]
 
 
 def _soname(library: Path) -> str | None:
@@ -89,49 +64,35 @@ def _soname(library: Path) -> str | None:
 
 def assemble(tree: Path, version: str, output: Path) -> Path:
     """Write the manifest into ``tree`` and make ``output/NVIDIA-Linux-x86_64-<version>.run`` of it."""
+    for path in tree.rglob("*"):
+        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
     (tree / ".manifest").write_text(manifest(tree, version))
-    for path in [tree, *tree.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            os.utime(path, (EPOCH, EPOCH))
+    (tree / ".manifest").chmod(0o644)
     output.mkdir(parents=True, exist_ok=True)
-    header = output / "header.sh"
-    header.write_text(_nvidia_header(_HEADER.read_text()))
-    target = output / f"NVIDIA-Linux-x86_64-{version}.run"
-    tar = f"--sort=name --owner=0 --group=0 --numeric-owner --mtime=@{EPOCH} --format=gnu"
-    options = ["--quiet", "--gzip", "--complevel", "1", "--nox11", "--sha256", "--packaging-date", "lab"]
-    title = f"{DESCRIPTION} {version}"
+    name = f"NVIDIA-Linux-x86_64-{version}"
+    options = ["--quiet", "--zstd", "--complevel", "3", "--packaging-date", "lab", "--target", name]
+    options += ["--header", str(_HEADER), "--tar-extra", _TAR]
     run(
-        ["makeself", *options, "--header", header, "--tar-extra", tar, tree, target, title, "true"],
+        ["makeself", *options, tree, output / f"{name}.run", f"{DESCRIPTION} {version}", "./nvidia-installer"],
         timeout=900,
-        env={"TMPDIR": str(output), "TAR_OPTIONS": tar, "GZIP": "-n", "SHELL": "/bin/sh"},
+        env={"TMPDIR": str(output), "LC_ALL": "C"},
     )
-    header.unlink()
-    return target
+    return output / f"{name}.run"
 
 
-def _nvidia_header(text: str) -> str:
-    """makeself's header with NVIDIA's own spelling of "unpack, run nothing"."""
-    found = re.subn(r"^([ \t]*)--noexec\)$", r"\1--extract-only | -x | --noexec)", text, flags=re.MULTILINE)
-    if found[1] != 1:
-        raise ValueError(f"{_HEADER}: not the makeself header this lab understands")
-    return found[0]
-
-
-def cached_run(cache: Path, identity: Sequence[str], version: str, fill: object) -> Path:
+def cached_run(cache: Path, identity: Sequence[str], version: str, fill: Callable[[Path], None]) -> Path:
     """The archive that ``fill(tree)`` yields, from the cache when the same identity was assembled before."""
     digest = hashlib.sha256("\n".join([f"run {FORMAT}", *identity, version]).encode()).hexdigest()[:32]
     place = cache / "lab/drivers" / digest
     place.parent.mkdir(parents=True, exist_ok=True)
     with (place.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes want it at once: the first makes it
         return _cached_run(place, version, fill)
 
 
-def _cached_run(place: Path, version: str, fill: object) -> Path:
+def _cached_run(place: Path, version: str, fill: Callable[[Path], None]) -> Path:
     found = place / f"NVIDIA-Linux-x86_64-{version}.run"
     if not found.is_file():
-        assert callable(fill)
         work = place.with_name(f"{place.name}.new")
         shutil.rmtree(work, ignore_errors=True)
         tree = work / "tree"
@@ -142,3 +103,29 @@ def _cached_run(place: Path, version: str, fill: object) -> Path:
         shutil.rmtree(place, ignore_errors=True)
         work.rename(place)
     return found
+
+
+def lab_driver(
+    run_path: Path, version: str, flavors: Sequence[str], origin: str, source: Path | None = None
+) -> LabDriver:
+    """Describe an archive."""
+    return LabDriver(
+        branch=version.partition(".")[0],
+        version=version,
+        run=run_path,
+        sha256=file_sha256(run_path),
+        flavors=tuple(flavors),
+        origin=origin,
+        source=source,
+    )
+
+
+def print_drivers(drivers: Sequence[LabDriver], *, as_json: bool) -> None:
+    """Archives on stdout: one JSON document, or a line each."""
+    if as_json:
+        described = [{**asdict(d), "run": str(d.run), "source": str(d.source) if d.source else None} for d in drivers]
+        json.dump({"drivers": described}, sys.stdout, indent=1)
+        print()
+        return
+    for driver in drivers:
+        print(driver.version, ",".join(driver.flavors), driver.run)

@@ -1,0 +1,116 @@
+"""Fixtures of the end-to-end tests: the lab, and the production program run on it as its users run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.client import BASE_URL
+from tests.lab.distro import LabDistro, make_distro
+from tests.lab.light import make_light
+from tests.lab.matrix import stream, write_lab_matrix
+from tests.lab.runfile import LabDriver
+from tests.need import need, need_root
+
+PROGRAM = Path(sys.executable).parent / "repobuild"
+STREAMS = (
+    stream("r535", "535", "proprietary"),
+    stream("r535-open", "535", "open"),
+    stream("r550-open", "550", "open"),
+    stream("latest", "newest-complete", "open", default=True),
+    stream("latest-dkms", "newest-complete", "open", kmods="dkms"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A configuration with its work folder, repository and key: what a release engineer has."""
+
+    config: Path
+    work: Path
+    repo: Path
+    keys: Path
+
+    def argv(self, verb: str, *more: str) -> list[str]:
+        words = [str(PROGRAM), verb, "--config", str(self.config)]
+        if verb != "lint":
+            words += ["--work", str(self.work), "--repo", str(self.repo)]
+        if verb in ("matrix", "sign", "publish"):
+            words += ["--gnupghome", str(self.keys), "--base-url", BASE_URL]
+        return [*words, *more]
+
+    def run(self, verb: str, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a verb; its exit code must be ``code``."""
+        done = subprocess.run(self.argv(verb, *more), capture_output=True, text=True, timeout=1200, check=False)
+        assert done.returncode == code, f"exit code {done.returncode}, expected {code}\n{done.stderr[-4000:]}"
+        return done
+
+    def json(self, verb: str, *more: str, code: int = 0) -> Any:
+        """As ``run`` with --json: the document on stdout."""
+        return json.loads(self.run(verb, "--json", *more, code=code).stdout)
+
+    @property
+    def published(self) -> Path:
+        return self.repo / "lab9/x86_64"
+
+    def digest(self) -> str:
+        """Name of the current generation."""
+        return self.published.readlink().name
+
+    def verify(self) -> None:
+        """The current publication is whole as a client sees it."""
+        key = str(self.repo / "RPM-GPG-KEY-repobuild")
+        argv = [str(PROGRAM), "verify", str(self.published), "--key", key]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def lab() -> LabDistro:
+    need_root()
+    need("dnf", "rpmbuild", "rpmsign", "createrepo_c", "gpg", "unshare", "makeself", "apt-get")
+    return make_distro()
+
+
+@pytest.fixture(scope="session")
+def generic(lab: LabDistro) -> list[str]:
+    """``uname -r`` of the lab's two generic kernels, older first."""
+    return [k.release for k in lab.kernels if k.variant == "generic"]
+
+
+@pytest.fixture(scope="session")
+def light(lab: LabDistro) -> list[LabDriver]:
+    return make_light(["535.261.03", "550.163.01"])
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A throw-away signing key."""
+    home = tmp_path_factory.mktemp("keys") / "home"
+    subprocess.run([PROGRAM, "key", "new", "--gnupghome", home, "--name", "throw-away"], check=True)
+    return home
+
+
+def make_job(
+    folder: Path,
+    lab: LabDistro,
+    drivers: Sequence[LabDriver],
+    keys: Path,
+    *,
+    streams: Sequence[dict[str, Any]] = STREAMS,
+    pin: bool = True,
+    **narrow: Any,
+) -> Job:
+    """A lab matrix in ``folder``, its sources pinned."""
+    config = write_lab_matrix(folder, lab, drivers, streams, **narrow)
+    job = Job(config=config, work=folder / "work", repo=folder / "repo", keys=keys)
+    if pin:
+        job.run("pin")
+    return job

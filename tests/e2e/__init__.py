@@ -1,0 +1,1 @@
+"""The main job as its users run it: the real program, real kernels, real dnf."""

@@ -1,0 +1,131 @@
+"""matrix.yaml in, a signed module repository out, an admin installs and switches streams."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Job, make_job
+from tests.lab.client import Client, make_client
+from tests.lab.distro import CUDA, LabDistro
+from tests.lab.runfile import LabDriver
+
+EXPECTED = {  # stream → driver version and licence of what each kernel gets
+    "r535": ("535.261.03", "Proprietary"),
+    "r535-open": ("535.261.03", "Dual MIT/GPL"),
+    "r550-open": ("550.163.01", "Dual MIT/GPL"),
+    "latest": ("550.163.01", "Dual MIT/GPL"),
+}
+
+
+@pytest.fixture(scope="module")
+def published(
+    tmp_path_factory: pytest.TempPathFactory,
+    lab: LabDistro,
+    light: list[LabDriver],
+    keys: Path,
+    generic: list[str],
+) -> Job:
+    job = make_job(tmp_path_factory.mktemp("main"), lab, light, keys, kernels=generic)
+    document = job.json("matrix")
+    units = {u["id"]: u for u in document["units"]}
+    assert all(u["ok"] and u["reason"] == "built" for u in units.values()), units
+    assert {u["id"] for u in units.values() if u["kind"] == "kmod-nvidia"} == {
+        f"{name}@{kernel}" for name in ("r535", "r535-open", "r550-open") for kernel in generic
+    }
+    (distribution,) = document["distributions"]
+    assert {s["stream"]: s["drivers"] for s in distribution["streams"]} == {
+        **{name: [version] for name, (version, _) in EXPECTED.items()},
+        "latest-dkms": ["550.163.01"],
+    }
+    return job
+
+
+@pytest.fixture(scope="module")
+def client(published: Job, lab: LabDistro, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    kernels = [f"{k.core.name}-{k.core.evr}" for k in lab.kernels if k.variant == "generic"]
+    client = make_client(tmp_path_factory.mktemp("client") / "root", lab, published.repo, [*kernels, "cuda"])
+    client.use_published()
+    return client
+
+
+def test_a_publication_is_whole(published: Job) -> None:
+    published.verify()
+    text = (published.repo / "lab9.repo").read_text()
+    assert "gpgcheck=1" in text
+    assert "repo_gpgcheck=1" in text
+
+
+def test_a_second_run_reuses_everything_and_publishes_nothing_new(published: Job) -> None:
+    before = published.digest()
+    document = published.json("matrix")
+    assert {u["reason"] for u in document["units"]} == {"reused"}
+    assert document["distributions"][0]["publication"]["changed"] is False
+    assert published.digest() == before
+
+
+def test_a_plan_says_why_for_every_cell(published: Job) -> None:
+    document = published.json("plan")
+    assert document["counts"]["reuse"] == len(document["cells"]) + len(document["packages"])
+    assert all(row["reason"] and row["key"] for row in document["cells"])
+
+
+def test_one_cell_can_be_explained(published: Job, generic: list[str]) -> None:
+    story = published.json("why", f"r535-open@{generic[0]}")
+    assert story["decision"] == "reuse"
+    assert any(line.startswith("ok: imports") for line in story["checks"])
+    near = published.run("why", "r535-opne@x", code=4)
+    assert "no such cell" in near.stderr
+
+
+def test_status_and_report_tell_what_is_current(published: Job) -> None:
+    assert published.json("status")["publications"] == {"lab9/x86_64": published.digest()}
+    (matrix,) = published.json("report")["support_matrix"]
+    assert {s["name"] for s in matrix["streams"]} == {*EXPECTED, "latest-dkms"}
+
+
+def test_the_client_sees_latest_as_default(client: Client) -> None:
+    listed = client.dnf("module", "list", "nvidia-driver").stdout
+    assert "latest [d]" in " ".join(listed.split())
+
+
+def test_streams_are_switched_in_one_transaction_without_touching_cuda(client: Client, generic: list[str]) -> None:
+    before = {name: client.install_time(name) for name in ("cuda", CUDA)}
+    steps = [("install", "r535-open"), *(("switch-to", s) for s in ("latest", "r535", "r550-open"))]
+    for verb, stream in steps:
+        client.dnf("module", verb, f"nvidia-driver:{stream}")
+        version, license_ = EXPECTED[stream]
+        for release in generic:
+            module = client.module(release)
+            assert module is not None, f"{stream}: {release} has no module"
+            assert (module.version, module.vermagic, module.license) == (version, release, license_)
+        assert {name: client.install_time(name) for name in before} == before
+        kmods = [q for q in client.query("-a") if q.startswith("kmod-nvidia-")]
+        assert len(kmods) == len(generic)
+
+
+def test_dkms_and_back_leaves_no_precompiled_module_behind(client: Client, generic: list[str]) -> None:
+    client.dnf("module", "switch-to", "nvidia-driver:latest-dkms")
+    assert not [q for q in client.query("-a") if q.startswith("kmod-nvidia-")]
+    client.dnf("module", "switch-to", "nvidia-driver:latest")
+    assert not [q for q in client.query("-a") if q.startswith("dkms-nvidia")]
+    for release in generic:
+        module = client.module(release)
+        assert module is not None
+        assert module.version == EXPECTED["latest"][0]
+
+
+def test_an_altered_package_is_refused_by_the_client(
+    published: Job, lab: LabDistro, client: Client, tmp_path: Path
+) -> None:
+    bad = tmp_path / "repo"
+    shutil.copytree(published.repo, bad, symlinks=True)
+    rpm = next((bad / "lab9/x86_64").resolve().glob("Packages/**/kmod-nvidia-*535*.open.*.rpm"))
+    data = bytearray(rpm.read_bytes())
+    data[-100] ^= 0xFF
+    rpm.write_bytes(data)
+    evil = Client(root=client.root, distro=lab, repo=bad)
+    done = evil.dnf("module", "switch-to", "nvidia-driver:r535-open", "--refresh", ok=(1,))
+    assert "checksum" in (done.stdout + done.stderr).lower()

@@ -1,0 +1,109 @@
+"""``python -m benchmarks``: run them all or some, print a table, write JSON. Exit code 1 when work failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cell import LIGHT, real_cell
+from benchmarks.harness import Benchmark, Result, measure
+from benchmarks.metadata import METADATA
+from benchmarks.repeat import REPEAT
+from benchmarks.signing import SIGNING
+from builder.errors import RepobuildError
+from builder.pipeline.settings import processors
+from builder.tools.run import run
+
+ALL = (METADATA, SIGNING, LIGHT, REPEAT)
+SCHEMA = 1
+_VERSIONS = {"rpm": ("rpm", "--version"), "createrepo_c": ("createrepo_c", "--version"), "gpg": ("gpg", "--version")}
+people = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _machine() -> dict[str, object]:
+    """What the figures depend on and a reader must know."""
+    tools = {name: run(argv, timeout=60).stdout.splitlines()[0] for name, argv in _VERSIONS.items()}
+    load = [round(value, 1) for value in os.getloadavg()]
+    return {"processors": processors(), "load": load, "python": sys.version.split()[0], "tools": tools}
+
+
+def _chosen(only: Sequence[str], *, real: bool, modules: Sequence[str]) -> list[Benchmark]:
+    known = [*ALL, real_cell(modules)] if real or "cell-real" in only else list(ALL)
+    names = [benchmark.name for benchmark in known]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join([*names, 'cell-real'])}")
+    return [benchmark for benchmark in known if not only or benchmark.name in only]
+
+
+def _measure_all(chosen: Sequence[Benchmark], runs: int) -> tuple[list[Result], list[str]]:
+    """Results of the benchmarks that worked, names of those that failed."""
+    results, failed = [], []
+    for benchmark in chosen:
+
+        def tell(text: str, name: str = benchmark.name) -> None:
+            people.print(f"{name}: {text}", markup=False)
+
+        with tempfile.TemporaryDirectory(prefix="repobuild-bench-") as tmp:
+            try:
+                count = min(runs, benchmark.runs or runs)
+                results.append(measure(benchmark, Path(tmp), runs=count, tell=tell))
+            except RepobuildError as exc:
+                failed.append(benchmark.name)
+                lines = [exc.message, *(f"  {line}" for line in exc.details), *([exc.hint] if exc.hint else [])]
+                people.print(f"{benchmark.name}: failed: " + "\n".join(lines), markup=False)
+    return results, failed
+
+
+def _print_table(results: Sequence[Result]) -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table("benchmark", "work", "peer", title="Medians in seconds; ratio = median of repobuild / peer by pairs")
+    for column in ("runs", "repobuild", "peer's", "ratio"):
+        table.add_column(column, justify="right")
+    for result in results:
+        ours, peer = result.medians
+        figures = (f"{ours:.2f}", "–" if peer is None else f"{peer:.2f}")
+        ratio = "–" if result.ratio is None else f"{result.ratio:.2f}"
+        about = result.benchmark
+        table.add_row(about.name, about.work, about.peer, str(len(result.ours)), *figures, ratio)
+    console.print(table)
+    for result in results:
+        console.print(f"{result.benchmark.name}: {result.benchmark.note}", markup=False)
+
+
+@click.command()
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each side.")
+@click.option("--only", multiple=True, metavar="NAME", help=f"Only this one: {', '.join(b.name for b in ALL)}.")
+@click.option("--real", is_flag=True, help="Also cell-real: a real NVIDIA cell, once; takes many minutes.")
+@click.option("--modules", default="", metavar="NAME,…", help="Modules of cell-real instead of all five.")
+@click.option("--json", "output", default="benchmarks.json", show_default=True, type=click.Path(path_type=Path))
+def main(runs: int, only: tuple[str, ...], real: bool, modules: str, output: Path) -> None:
+    """Do the same work by repobuild and by a peer, in turn, and compare the times.
+
+    Fails only when work failed or the two made different things, never for a time.
+    """
+    chosen = _chosen(only, real=real, modules=[name for name in modules.split(",") if name])
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    machine = _machine()
+    results, failed = _measure_all(chosen, runs)
+    if results:
+        _print_table(results)
+    documents = [result.document() for result in results]
+    document = {"schema": SCHEMA, "started": started, "machine": machine, "benchmarks": documents, "failed": failed}
+    output.write_text(json.dumps(document, indent=1) + "\n")
+    if failed:
+        people.print(f"failed: {', '.join(failed)}", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""``repobuild matrix`` again, with nothing to do: what a release engineer waits for when nothing changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Benchmark, BenchmarkError, Clock, Sides
+from benchmarks.lab import make_settings
+from builder.pipeline.settings import Settings
+from builder.tools.run import Completed, run
+from tests.lab.light import make_light
+
+CELLS = 3
+_VERSION = "535.261.03"
+_MAIN = "from builder.cli import main; main()"
+
+
+def _prepare(tmp: Path, _stack: ExitStack) -> Sides:
+    settings = make_settings(tmp, make_light((_VERSION,)), kernels=CELLS)
+    first = _matrix(settings)
+    cells = [action for action in json.loads(first.stdout)["units"] if action["kind"] == "kmod-nvidia"]
+    if len(cells) != CELLS:
+        raise BenchmarkError(f"the lab's matrix has {len(cells)} cells, not {CELLS}")
+
+    current = _digests(json.loads(first.stdout))
+
+    def ours(_folder: Path, clock: Clock) -> Collection[str]:
+        with clock.timed():
+            done = _matrix(settings)
+        return _publications(json.loads(done.stdout), current)
+
+    return Sides(ours=ours, peer=None)
+
+
+def _matrix(settings: Settings) -> Completed:
+    places = {"--config": settings.config, "--work": settings.work, "--gnupghome": settings.gnupghome}
+    words = [str(word) for pair in places.items() for word in pair]
+    return run([sys.executable, "-c", _MAIN, "matrix", "--json", *words], timeout=3600)
+
+
+def _digests(document: dict[str, Any]) -> list[str]:
+    return [d["publication"]["digest"] for d in document["distributions"]]
+
+
+def _publications(document: dict[str, Any], current: list[str]) -> list[str]:
+    """Unit keys and publication; BenchmarkError when anything was built or published."""
+    built = [unit["id"] for unit in document["units"] if unit["reason"] == "built"]
+    changed = [d["distribution"] for d in document["distributions"] if d["publication"]["changed"]]
+    if built or changed or _digests(document) != current:
+        raise BenchmarkError("there was something to do", details=[*built, *changed])
+    return [*current, *(f"{unit['id']} {unit['key']}" for unit in document["units"])]
+
+
+REPEAT = Benchmark(
+    name="repeat",
+    work=f"repobuild matrix again, {CELLS} light cells and their packages, nothing to do",
+    peer="none",
+    note="A whole process: interpreter, configuration, plan, gates, publication found to be current.",
+    prepare=_prepare,
+)

@@ -149,7 +149,8 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
     provides = [group[0] for group in alternatives(fields.get("Provides", ""))]
     provides += [alias.format(version=version) for alias in ALIAS.get(name, ())]
     scriptlets = SCRIPTLETS.get(name, "")
-    identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides, *([scriptlets] if scriptlets else [])]
+    made = [repr(LINKS.get(name)), scriptlets or ""]
+    identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides, *made]
 
     def fill(root: Path) -> Package:
         run(["dpkg-deb", "-x", deb, root], timeout=300)

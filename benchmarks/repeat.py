@@ -27,12 +27,16 @@ def _prepare(tmp: Path, _stack: ExitStack) -> Sides:
     if len(cells) != CELLS:
         raise BenchmarkError(f"the lab's matrix has {len(cells)} cells, not {CELLS}")
 
-    current = _digests(json.loads(first.stdout))
+    current, results = _publications(json.loads(first.stdout)), _results(settings.work)
 
     def ours(_folder: Path, clock: Clock) -> Collection[str]:
         with clock.timed():
             done = _matrix(settings)
-        return _publications(json.loads(done.stdout), current)
+        document = json.loads(done.stdout)
+        changed = [d["distribution"] for d in document["distributions"] if d["publication"]["changed"]]
+        if changed or _results(settings.work) != results or _publications(document) != current:
+            raise BenchmarkError("there was something to do", details=changed)
+        return current
 
     return Sides(ours=ours, peer=None)
 
@@ -43,17 +47,15 @@ def _matrix(settings: Settings) -> Completed:
     return run([sys.executable, "-c", _MAIN, "matrix", "--json", *words], timeout=3600)
 
 
-def _digests(document: dict[str, Any]) -> list[str]:
-    return [d["publication"]["digest"] for d in document["distributions"]]
+def _publications(document: dict[str, Any]) -> list[str]:
+    """Digests of what is current, and every unit with its key."""
+    digests = [d["publication"]["digest"] for d in document["distributions"]]
+    return [*digests, *(f"{unit['id']} {unit['key']}" for unit in document["units"])]
 
 
-def _publications(document: dict[str, Any], current: list[str]) -> list[str]:
-    """Unit keys and publication; BenchmarkError when anything was built or published."""
-    built = [unit["id"] for unit in document["units"] if unit["reason"] == "built"]
-    changed = [d["distribution"] for d in document["distributions"] if d["publication"]["changed"]]
-    if built or changed or _digests(document) != current:
-        raise BenchmarkError("there was something to do", details=[*built, *changed])
-    return [*current, *(f"{unit['id']} {unit['key']}" for unit in document["units"])]
+def _results(work: Path) -> dict[str, int]:
+    """Every build result with the time it was made: a build would add or replace one."""
+    return {path.name: path.stat().st_mtime_ns for path in (work / "results").iterdir()}
 
 
 REPEAT = Benchmark(

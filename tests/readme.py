@@ -55,9 +55,8 @@ def faults() -> list[str]:
         text = page.read_text()
         if fresh(text) != text:
             found.append(f"{page.relative_to(TOP)}: generated parts are stale: python -m tests.readme --write")
-        for target in _LINK.findall(text):
-            if not (page.parent / target).exists():
-                found.append(f"{page.relative_to(TOP)}: link to {target}, which is not there")
+        dangling = (target for target in _LINK.findall(text) if not (page.parent / target).exists())
+        found.extend(f"{page.relative_to(TOP)}: link to {target}, which is not there" for target in dangling)
     return found
 
 

@@ -75,6 +75,7 @@ def _build_and_qualify(shop: Workshop, job: Job, *, check: bool) -> UnitOutcome:
     started = time.monotonic()
     try:
         result = shop.store.result(job.key)
+        done = "built" if result is None else "reused"
         if result is None:
             shop.tell("build", unit.id, "started")
             result = _build(shop, job)
@@ -88,7 +89,7 @@ def _build_and_qualify(shop: Workshop, job: Job, *, check: bool) -> UnitOutcome:
         _remember(shop, job, stage, exc)
         raise
     good = verdict is None or verdict.ok
-    reason = "built" if verdict is None or verdict.ok else verdict.reason
+    reason = done if verdict is None or verdict.ok else verdict.reason
     return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=None if good else "qualify")
 
 

@@ -39,10 +39,14 @@ class LabDriver:
     branch: str
     version: str
     run: Path
-    sha256: str  # of the archive
     flavors: tuple[str, ...]
     origin: str  # what it was made of, for matrix.yaml's ``read``
     source: Path | None = None  # the open modules' source tarball, where it was asked for and can be had
+
+    @property
+    def sha256(self) -> str:
+        """Of the archive as it is now."""
+        return file_sha256(self.run)
 
 
 def manifest(tree: Path, version: str) -> str:
@@ -113,7 +117,6 @@ def lab_driver(
         branch=version.partition(".")[0],
         version=version,
         run=run_path,
-        sha256=file_sha256(run_path),
         flavors=tuple(flavors),
         origin=origin,
         source=source,
@@ -123,7 +126,10 @@ def lab_driver(
 def print_drivers(drivers: Sequence[LabDriver], *, as_json: bool) -> None:
     """Archives on stdout: one JSON document, or a line each."""
     if as_json:
-        described = [{**asdict(d), "run": str(d.run), "source": str(d.source) if d.source else None} for d in drivers]
+        described = [
+            {**asdict(d), "run": str(d.run), "sha256": d.sha256, "source": str(d.source) if d.source else None}
+            for d in drivers
+        ]
         json.dump({"drivers": described}, sys.stdout, indent=1)
         print()
         return

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from builder.cli.completion import complete_cells
+from builder.cli.completion import complete_cells, complete_streams
 from builder.pipeline.settings import BUILD_TIMEOUT, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +55,14 @@ _SELECT = [
         metavar="GLOB",
         shell_complete=complete_cells,
         help="Only these cells (repeatable), e.g. 'r535-open@*'.",
+    ),
+    click.option(
+        "--stream",
+        "only_streams",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=complete_streams,
+        help="Only the cells of this stream (repeatable).",
     ),
     click.option(
         "--skip",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from builder.config import load_lock, load_matrix
 from builder.errors import SelectionError
@@ -41,13 +42,29 @@ def configure(settings: Settings) -> Configuration:
         cells=cells,
         excluded=tuple(Excluded(cell=cell, reason=reason) for cell, reason in excluded),
         units=units,
-        selected=_selected(units, cells, settings),
+        selected=_selected(units, _of_streams(matrix, cells, settings.only_streams), settings),
+    )
+
+
+def _of_streams(matrix: Matrix, cells: tuple[Cell, ...], names: tuple[str, ...]) -> tuple[Cell, ...]:
+    """The cells that these streams can carry; all when none is named."""
+    known = {s.name: s for s in matrix.streams}
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"streams: {', '.join(sorted(known))}"
+            raise SelectionError(f"--stream {name}: no such stream", hint=hint)
+    wanted = [known[name] for name in names]
+    return tuple(
+        cell
+        for cell in cells
+        if not wanted or any(s.flavor is cell.flavor and s.branch in (None, cell.driver.branch) for s in wanted)
     )
 
 
 def _selected(units: tuple[Unit, ...], cells: tuple[Cell, ...], settings: Settings) -> frozenset[str]:
     """Units that match; the packages around a driver come with its selected cells."""
-    if not settings.select and not settings.skip:
+    if not settings.select and not settings.skip and not settings.only_streams:
         return frozenset(unit.id for unit in units)
     packages = [unit for unit in units if unit.kind is not PackageKind.KMOD]
     named = {

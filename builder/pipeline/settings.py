@@ -20,6 +20,7 @@ class Settings:
     repo: Path | None = None  # where publications lie; None: <work>/repo
     select: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    only_streams: tuple[str, ...] = ()  # cells of these streams; empty: of all
     jobs: int = 0  # builds at the same time; 0: one for each two processors
     builder: str = "auto"
     build_timeout: float = BUILD_TIMEOUT  # seconds for one build

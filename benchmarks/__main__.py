@@ -57,6 +57,9 @@ def _measure_all(chosen: Sequence[Benchmark], runs: int) -> tuple[list[Result], 
             try:
                 count = min(runs, benchmark.runs or runs)
                 results.append(measure(benchmark, Path(tmp), runs=count, tell=tell))
+            except OSError as exc:  # the results of the others are not lost with it
+                failed.append(benchmark.name)
+                people.print(f"{benchmark.name}: failed: {exc}", markup=False)
             except RepobuildError as exc:
                 failed.append(benchmark.name)
                 lines = [exc.message, *(f"  {line}" for line in exc.details), *([exc.hint] if exc.hint else [])]

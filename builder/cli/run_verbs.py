@@ -37,12 +37,12 @@ def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Map
         return
     with open_progress(people()) as progress:
         report = run_stages(settings, progress, stages, expected=expected)
+    failures = failures_of(report, stages)
     if as_json:
-        print_json(run_document(report))
+        print_json({**run_document(report), "failures": failures})
     else:
         for line in summary_lines(report, settings, stages):
             people().print(line, soft_wrap=True)
-    failures = failures_of(report, stages)
     if failures:
         raise PartialFailureError(
             "not everything that was selected is there",

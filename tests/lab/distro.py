@@ -88,7 +88,8 @@ def _make(cache: Path, rpms: Path, series: Sequence[str]) -> LabDistro:
     debs = archive.download_closure(sorted({*BASE, *CLIENT, *EXTRA, *own}))
     for choice in choices:
         if choice.suite != archive.suite:  # its compiler needs a newer libc, which all of the host's release runs on
-            debs = sorted({*debs, *archive.download_closure([choice.compiler, "libc6-dev"], choice.suite)})
+            newer = archive.download_closure([choice.compiler, "libc6-dev", "pahole"], choice.suite)
+            debs = sorted({*debs, *without_renamed(newer, debs)})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         kernels = pool.submit(make_kernels, archive, choices, rpms)
         files = _convert_all(debs, rpms, pool)
@@ -97,6 +98,13 @@ def _make(cache: Path, rpms: Path, series: Sequence[str]) -> LabDistro:
         described, kernel_files = kernels.result()
     repository = _repository(cache / "lab/distro", [*files, *kernel_files])
     return LabDistro(repository=repository, kernels=tuple(described), base_packages=BASE, client_packages=CLIENT)
+
+
+def without_renamed(newer: Sequence[Path], debs: Sequence[Path]) -> list[Path]:
+    """Leave out what only has a new name for a library that ``debs`` has (libelf1t64): both would own its soname."""
+    have = {deb.name.partition("_")[0] for deb in debs}
+    names = {deb: deb.name.partition("_")[0] for deb in newer}
+    return [deb for deb, name in names.items() if not name.endswith("t64") or name.removesuffix("t64") not in have]
 
 
 def _convert_all(debs: Sequence[Path], output: Path, pool: ThreadPoolExecutor) -> list[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import Archive, LabUnavailableError
-from tests.lab.convert import DIST, Package, cached, merge_usr
+from tests.lab.convert import DIST, Package, alternatives, cached, control, merge_usr
 
 FORMAT = 3  # of the packages made here; a new number makes them again
 # What kernel-core carries, as a minimal EL client has it; the lab leaves the rest (EL's kernel-modules) out.
@@ -150,7 +150,7 @@ def make_kernels(archive: Archive, choices: Sequence[Choice], output: Path) -> t
         identity = [f"kernel {FORMAT}", choice.release, *(d.name for d in debs)]
         rpms += [
             cached([*identity, "core"], lambda root, c=choice, d=debs: _core(c, d, root), output),
-            cached([*identity, "devel"], lambda root, c=choice, d=debs: _devel(c, d, root), output),
+            cached([*identity, "devel", *_needs(debs[3])], lambda root, c=choice, d=debs: _devel(c, d, root), output),
             cached([*identity, "meta"], lambda root, c=choice: _meta(c, root), output),
         ]
         kernels.append(
@@ -251,8 +251,13 @@ def _devel(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
         for part in (kbuild, common, headers):
             if (part / name).is_dir() and not (part / name).is_symlink():
                 run(["cp", "-a", part / name, f"{tree}/"], timeout=300)
-    requires = ["filesystem", choice.compiler, "make", "libelf1"]
+    requires = ["filesystem", choice.compiler, "make", "libelf1", *_needs(debs[3])]
     return _describe(choice, "devel", root, requires=requires)
+
+
+def _needs(kbuild: Path) -> list[str]:
+    """pahole, where the archive's kbuild says that its makefiles call it."""
+    return [p for group in alternatives(control(kbuild).get("Depends", "")) for p in group if p == "pahole"]
 
 
 def _meta(choice: Choice, root: Path) -> Package:

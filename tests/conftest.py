@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builder.store.store import KINDS
 from tests.lab.client import BASE_URL
 from tests.lab.distro import LabDistro, make_distro
 from tests.lab.light import make_light
@@ -20,6 +23,11 @@ from tests.lab.runfile import LabDriver
 from tests.need import need, need_root
 
 PROGRAM = Path(sys.executable).parent / "repobuild"
+OPEN_STREAMS = (
+    stream("r535-open", "535", "open"),
+    stream("r550-open", "550", "open"),
+    stream("latest", "newest-complete", "open", default=True),
+)
 STREAMS = (
     stream("r535", "535", "proprietary"),
     stream("r535-open", "535", "open"),
@@ -72,6 +80,22 @@ class Job:
         assert done.returncode == 0, done.stderr
 
 
+    def packages(self) -> set[str]:
+        """File names of the RPMs in the current generation."""
+        return {path.name for path in self.published.glob("Packages/*/*.rpm")}
+
+    def copy(self, folder: Path, *, kinds: Collection[str] = KINDS, done: bool = True) -> Job:
+        """This job in another folder, its store's folders of these kinds linked; with ``done`` what it did, too."""
+        shutil.copytree(self.config.parent, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", "repo"))
+        copy = replace(self, config=folder / self.config.name, work=folder / "work", repo=folder / "repo")
+        for kind in ("sources", *kinds):  # nothing in there is ever written to again
+            shutil.copytree(self.work / "store" / kind, copy.work / "store" / kind, copy_function=os.link, symlinks=True)
+        if done:
+            shutil.copyfile(self.work / "ledger.sqlite", copy.work / "ledger.sqlite")
+            shutil.copytree(self.repo, copy.repo, symlinks=True)
+        return copy
+
+
 @pytest.fixture(scope="session")
 def lab() -> LabDistro:
     need_root()
@@ -96,6 +120,17 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("keys") / "home"
     subprocess.run([PROGRAM, "key", "new", "--gnupghome", home, "--name", "throw-away"], check=True)
     return home
+
+
+@pytest.fixture(scope="session")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, light: list[LabDriver], keys: Path, generic: list[str]
+) -> Job:
+    """A small job done in one undisturbed run, to be looked at and copied: the older kernel, two open drivers."""
+    folder = tmp_path_factory.mktemp("whole")
+    job = make_job(folder, lab, light, keys, streams=OPEN_STREAMS, kernels=generic[:1], flavors=["open"])
+    job.run("matrix")
+    return job
 
 
 def make_job(

@@ -2,118 +2,168 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.conftest import Job
 
-from tests.conftest import Job, make_job
-from tests.lab.distro import LabDistro
-from tests.lab.matrix import stream
-from tests.lab.runfile import LabDriver
-
-STREAMS = (stream("r535-open", "535", "open"), stream("latest", "newest-complete", "open", default=True))
-MOMENTS = (  # what the run has just said when it is killed
+MOMENTS = (  # what the run has just said when it is killed, in the order in which it says them
     "fetch started",
     "buildroot started",
     "buildroot done",
     "build started",
+    "build done",
     "qualify done",
-    "nvidia-driver:535.261.03@lab9.x86_64: build started",
+    "nvidia-driver:550.163.01@lab9.x86_64: build started",
+    "nvidia-kmod-common-open:535.261.03@lab9.x86_64: build started",
     "sign started",
     "sign done",
     "publish started",
 )
+SEEDS = (20, 35, 50)
+LONGEST = 5.0  # seconds of a random delay: a run that has its buildroot takes two to four times as long
 DEADLINE = 300.0  # seconds
+BETWEEN_LOOKS = 0.01  # seconds
 
 
-@pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory,
-    lab: LabDistro,
-    light: list[LabDriver],
-    keys: Path,
-    generic: list[str],
-) -> str:
-    job = _job(tmp_path_factory.mktemp("undisturbed"), lab, light, keys, generic)
+def test_killed_at_each_step_a_rerun_ends_in_the_same_publication(tmp_path: Path, whole: Job) -> None:
+    job = whole.copy(tmp_path, kinds=(), done=False)
+    for moment in MOMENTS:
+        with _started(job) as process:
+            _wait_for(job, moment, process)
+            _kill(job, process)
+        said = _said(job)
+        assert moment in said
+        assert process.returncode == -signal.SIGKILL, f"ended before it was killed at: {moment}\n{said}"
+        _nothing_half_written(job)
     job.run("matrix")
-    return job.digest()
+    _same_as_undisturbed(job, whole)
 
 
-def _job(folder: Path, lab: LabDistro, light: list[LabDriver], keys: Path, generic: list[str]) -> Job:
-    return make_job(folder, lab, light[:1], keys, streams=STREAMS, kernels=generic[:1], flavors=["open"])
+def test_killed_after_random_times_a_rerun_ends_in_the_same_publication(tmp_path: Path, whole: Job) -> None:
+    job = whole.copy(tmp_path, kinds=("roots",), done=False)
+    killed = 0
+    for seed in SEEDS:
+        with _started(job) as process:
+            try:
+                process.wait(timeout=random.Random(seed).uniform(0.2, LONGEST))
+            except subprocess.TimeoutExpired:
+                killed += 1
+                _kill(job, process)
+        _nothing_half_written(job)
+    assert killed
+    job.run("matrix")
+    _same_as_undisturbed(job, whole)
 
 
-def _stop_at(job: Job, moment: str, number: int) -> int:
-    """Run matrix until it says ``moment``, send the signal; the exit code (negative: killed by that signal)."""
-    log = job.config.parent / "stderr"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(job.argv("matrix"), stdout=subprocess.DEVNULL, stderr=stderr)
-        deadline = time.monotonic() + DEADLINE
-        while moment not in log.read_text() and process.poll() is None:
-            assert time.monotonic() < deadline, log.read_text()[-2000:]
-            time.sleep(0.01)
-        process.send_signal(number)
-        return process.wait(timeout=60)
+def test_ctrl_c_keeps_what_was_finished(tmp_path: Path, whole: Job, generic: list[str]) -> None:
+    job = whole.copy(tmp_path, kinds=("roots",), done=False)
+    with _started(job) as process:
+        _wait_for(job, "nvidia-driver:535.261.03@lab9.x86_64: build started", process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=DEADLINE) == 130
+    _nothing_runs_on(job.work)
+    assert "it goes on from there" in _said(job)
+    units = {u["id"]: u["reason"] for u in job.json("matrix")["units"]}
+    assert units[f"r535-open@{generic[0]}"] == "reused"
+    assert units["nvidia-driver:535.261.03@lab9.x86_64"] == "built"
+    _same_as_undisturbed(job, whole)
 
 
-def _left_running(work: Path) -> list[str]:
-    """Processes that have something of this work folder open or in their command line."""
+@contextmanager
+def _started(job: Job) -> Iterator[subprocess.Popen[bytes]]:
+    """``repobuild matrix``, one build at a time, saying what it does to a file; it has ended afterwards."""
+    with (job.config.parent / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(job.argv("matrix", "--jobs", "1"), stdout=subprocess.DEVNULL, stderr=stderr)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=DEADLINE)
+
+
+def _said(job: Job) -> str:
+    return (job.config.parent / "stderr").read_text()
+
+
+def _wait_for(job: Job, moment: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while moment not in _said(job) and process.poll() is None:
+        assert time.monotonic() < deadline, _said(job)[-2000:]
+        time.sleep(BETWEEN_LOOKS)
+
+
+def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to repobuild alone; everything that it had started ends, and nothing stays mounted."""
+    started = _descendants(process.pid)
+    process.kill()
+    process.wait(timeout=DEADLINE)
+    _nothing_runs_on(job.work, started)
+
+
+def _nothing_runs_on(work: Path, started: dict[int, str] | None = None) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while left := _running(work, started or {}):
+        assert time.monotonic() < deadline, left
+        time.sleep(BETWEEN_LOOKS)
+    assert str(work) not in Path("/proc/self/mounts").read_text()
+
+
+def _running(work: Path, started: dict[int, str]) -> list[str]:
+    """Command lines of processes that are among ``started`` or work below this folder."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
+    for pid, (_parent, birth) in _processes().items():
         try:
-            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            root = str((entry / "root").readlink())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            places = [str(Path(f"/proc/{pid}/{name}").readlink()) for name in ("root", "cwd")]
         except OSError:
             continue
-        if str(work) in words or root.startswith(str(work)):
-            found.append(words)
+        if started.get(pid) == birth or str(work) in words or any(p.startswith(str(work)) for p in places):
+            found.append(f"{pid} {words}")
     return found
 
 
-def _wait_until_gone(work: Path) -> None:
-    deadline = time.monotonic() + 30
-    while left := _left_running(work):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+def _descendants(pid: int) -> dict[int, str]:
+    """Every process below this one with its time of birth: a number alone may be given to another one later."""
+    table = _processes()
+    family = {pid}
+    while more := {child for child, (parent, _) in table.items() if parent in family} - family:
+        family |= more
+    return {child: table[child][1] for child in family - {pid} if child in table}
 
 
-def test_killed_anywhere_a_rerun_ends_in_the_same_publication(
-    tmp_path: Path,
-    lab: LabDistro,
-    light: list[LabDriver],
-    keys: Path,
-    generic: list[str],
-    undisturbed: str,
-) -> None:
-    job = _job(tmp_path, lab, light, keys, generic)
-    for moment in MOMENTS:
-        code = _stop_at(job, moment, signal.SIGKILL)
-        assert code in (-signal.SIGKILL, 0), (moment, code)
-        _wait_until_gone(job.work)
-        assert str(job.work) not in Path("/proc/self/mounts").read_text()
-        if job.published.exists():
-            job.verify()
-    job.run("matrix")
-    assert job.digest() == undisturbed
+def _processes() -> dict[int, tuple[int, str]]:
+    """Living processes: parent and time of birth (proc(5), fields 4 and 22 of stat)."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            found[int(stat.parent.name)] = (int(fields[1]), fields[19])
+    return found
+
+
+def _nothing_half_written(job: Job) -> None:
+    """Each generation has its record and what clients see is whole; results have their descriptions."""
+    for generation in job.repo.glob(".generations/[!.]*"):
+        assert (generation / "publication.json").is_file()
+    for result in (job.work / "store/results").glob("*"):
+        assert (result / "result.json").is_file()
+    if job.published.is_symlink():
+        job.verify()
+
+
+def _same_as_undisturbed(job: Job, whole: Job) -> None:
+    assert job.digest() == whole.digest()
+    assert job.packages() == whole.packages()
     job.verify()
     assert list((job.work / "tmp").iterdir()) == []
-
-
-def test_ctrl_c_keeps_what_was_finished(
-    tmp_path: Path,
-    lab: LabDistro,
-    light: list[LabDriver],
-    keys: Path,
-    generic: list[str],
-    undisturbed: str,
-) -> None:
-    job = _job(tmp_path, lab, light, keys, generic)
-    assert _stop_at(job, "nvidia-driver:535.261.03@lab9.x86_64: build started", signal.SIGINT) == 130
-    _wait_until_gone(job.work)
-    assert "it goes on from there" in (tmp_path / "stderr").read_text()
-    units = {u["id"]: u["reason"] for u in job.json("matrix")["units"]}
-    assert units[f"r535-open@{generic[0]}"] == "reused"
-    assert job.digest() == undisturbed
+    assert list(job.repo.glob("**/.tmp-*")) == []
+    assert len(list(job.repo.glob(".generations/[!.]*"))) == 1

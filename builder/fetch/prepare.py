@@ -121,7 +121,7 @@ def _checked_manifest(driver: Driver, tree: Path, where: str) -> Manifest:
 
 def _other_version(where: str, inside: str, wanted: str) -> SourceError:
     return SourceError(
-        f"{where}: another driver is inside",
+        f"{where}: another driver is inside: {inside}",
         details=[f"inside: {inside}", f"wanted: {wanted}"],
         hint="correct the driver's version or its url in matrix.yaml",
     )

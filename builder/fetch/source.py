@@ -45,7 +45,7 @@ def fetch_source(
     if not _is_pinned(got, pin):
         discard(store.partial_path(source.url))
         raise PinMismatchError(
-            f"{source.url}: these are not the pinned bytes",
+            f"{source.url}: these are not the pinned bytes: sha256 {got.sha256[:12]}…, pinned {pin.sha256[:12]}…",
             details=(
                 f"pinned: sha256 {pin.sha256}, {pin.size} bytes",
                 f"fetched: sha256 {got.sha256}, {got.size} bytes",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Flag, auto
 
 from builder.build import open_builder
-from builder.errors import RepobuildError, StalePlanError
+from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
 from builder.model.cells import Action, Decision, Unit
 from builder.model.matrix import Delivery, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
@@ -149,6 +149,8 @@ def _publish(
     try:
         streams, outcomes = build_gates(shop, distribution, arch, outcomes)
         signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok])
+    except (DiskFullError, InterruptedRunError):
+        raise
     except RepobuildError as exc:
         failed = DistributionReport(distribution=distribution, arch=arch, streams=(), publication=None, error=exc)
         return failed, outcomes

@@ -23,7 +23,8 @@ def failures_of(report: RunReport, stages: Stage) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for o in report.outcomes:
         decision = planned.get(o.unit.id)
-        missed = not o.ok_so_far if Stage.BUILD in stages else Stage.FETCH in stages and decision is Decision.BLOCKED
+        blocked = decision is Decision.BLOCKED and bool(stages & (Stage.FETCH | Stage.BUILD))
+        missed = blocked or (Stage.BUILD in stages and not o.ok_so_far)  # though an earlier build may stand in for it
         if decision is not Decision.SKIP and (missed or o.code is not None):
             by_reason.setdefault(o.reason, []).append(o.unit.id)
     lines = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import RepobuildError, SignError
+from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, SignError
 from builder.model.cells import Artifact
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
@@ -135,9 +135,14 @@ def _verify(shop: Workshop, signer: Signer, path: Path) -> None:
 def try_publish(
     shop: Workshop, signer: Signer, content: PublicationContent, epoch: int
 ) -> Publication | RepobuildError:
-    """As ``publish_content``, with the failure of one distribution kept from harming the others."""
+    """As ``publish_content``, with the failure of one distribution kept from harming the others.
+
+    Raises what harms them all: DiskFullError, InterruptedRunError.
+    """
     try:
         return publish_content(shop, signer, content, epoch)
+    except (DiskFullError, InterruptedRunError):
+        raise
     except RepobuildError as exc:
         shop.tell("publish", f"{content.distribution}/{content.arch}", "failed", exc.message)
         return exc

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from builder.build import make_srpm
-from builder.errors import RepobuildError
+from builder.errors import InterruptedRunError, RepobuildError
 from builder.model.cells import Action, Artifact, BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
 from builder.model.planning import UnitOutcome
 from builder.model.sources import BuildRequest
@@ -86,7 +86,8 @@ def _build_and_qualify(shop: Workshop, job: Job, *, check: bool) -> UnitOutcome:
         verdict = qualify(shop, unit, result, job) if check else None
     except RepobuildError as exc:
         shop.tell(stage, unit.id, "failed", exc.message, time.monotonic() - started)
-        _remember(shop, job, stage, exc)
+        if not isinstance(exc, InterruptedRunError):  # says nothing of the unit
+            _remember(shop, job, stage, exc)
         raise
     good = verdict is None or verdict.ok
     reason = done if verdict is None or verdict.ok else verdict.reason

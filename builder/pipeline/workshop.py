@@ -131,7 +131,8 @@ def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
     for identity, outcome in found.items():
         shop.facts.sources[identity] = outcome
         if isinstance(outcome, RepobuildError):
-            shop.tell("fetch", wanted[identity].run_source(identity[1]).filename, "failed", outcome.message)
+            text = "; ".join((outcome.message, *outcome.details[:3]))
+            shop.tell("fetch", wanted[identity].run_source(identity[1]).filename, "failed", text)
 
 
 def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:

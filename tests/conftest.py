@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +78,6 @@ class Job:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
 
-
     def packages(self) -> set[str]:
         """File names of the RPMs in the current generation."""
         return {path.name for path in self.published.glob("Packages/*/*.rpm")}
@@ -88,8 +86,9 @@ class Job:
         """This job in another folder, its store's folders of these kinds linked; with ``done`` what it did, too."""
         shutil.copytree(self.config.parent, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", "repo"))
         copy = replace(self, config=folder / self.config.name, work=folder / "work", repo=folder / "repo")
+        (copy.work / "store").mkdir(parents=True)
         for kind in ("sources", *kinds):  # nothing in there is ever written to again
-            shutil.copytree(self.work / "store" / kind, copy.work / "store" / kind, copy_function=os.link, symlinks=True)
+            subprocess.run(["cp", "-al", self.work / "store" / kind, copy.work / "store"], check=True)
         if done:
             shutil.copyfile(self.work / "ledger.sqlite", copy.work / "ledger.sqlite")
             shutil.copytree(self.repo, copy.repo, symlinks=True)

@@ -112,6 +112,9 @@ def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
 
     def task(driver: Driver, arch: str) -> DriverSources:
         source = driver.run_source(arch)
+        error = shop.facts.sources.get((driver.version, arch))
+        if isinstance(error, PinMissingError):  # told with the command for this driver
+            raise error
         shop.tell("fetch", source.filename, "started", source.url)
 
         def progress(got: int, size: int) -> None:

@@ -2,176 +2,287 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.conftest import Job, make_job
+from builder.tools.rpms import read_header
+from tests.conftest import OPEN_STREAMS, Job
 from tests.lab.distro import LabDistro
 from tests.lab.light import make_light
-from tests.lab.matrix import stream
+from tests.lab.matrix import write_lab_matrix
 from tests.lab.runfile import LabDriver
 
-STREAMS = (
-    stream("r535-open", "535", "open"),
-    stream("r550-open", "550", "open"),
-    stream("latest", "newest-complete", "open", default=True),
-)
+NEW = "535.274.02"  # a driver that joins a branch which is published already
+PUBLISHED = {"r535-open": ["535.261.03"], "r550-open": ["550.163.01"], "latest": ["550.163.01"]}
+TEN = Path(__file__).parent.parent / "assets/config/ten-mistakes"
 
 
 @pytest.fixture
-def job(tmp_path: Path, lab: LabDistro, light: list[LabDriver], keys: Path, generic: list[str]) -> Job:
-    """Two light drivers in files of its own, so that a test may damage them; one kernel, nothing built yet."""
-    return make_job(tmp_path, lab, _own(light, tmp_path), keys, streams=STREAMS, kernels=generic[1:], flavors=["open"])
+def job(tmp_path: Path, whole: Job) -> Iterator[Job]:
+    """A job with a publication; whatever a test does, it stays whole and no driver goes out of it."""
+    copy = whole.copy(tmp_path)
+    yield copy
+    assert _but_gates(whole.packages()) <= copy.packages()
+    copy.verify()
 
 
-def _own(drivers: list[LabDriver], folder: Path) -> list[LabDriver]:
-    copies = []
-    for driver in drivers:
-        path = folder / driver.run.name
-        shutil.copyfile(driver.run, path)
-        copies.append(
-            LabDriver(
-                branch=driver.branch, version=driver.version, run=path, flavors=driver.flavors, origin=driver.origin
-            )
-        )
-    return copies
+def _but_gates(names: Iterable[str]) -> set[str]:
+    """Gates are released again when there is another kernel to speak of."""
+    return {name for name in names if not name.startswith("nvidia-kmod-common-")}
 
 
-def _run_of(job: Job, version: str) -> Path:
-    return job.config.parent / f"NVIDIA-Linux-x86_64-{version}.run"
+@pytest.fixture
+def new(tmp_path: Path, lab: LabDistro) -> LabDriver:
+    """A new driver in a file that a test may damage."""
+    (driver,) = make_light([NEW])
+    return replace(driver, run=Path(shutil.copyfile(driver.run, tmp_path / driver.run.name)))
 
 
-def _edit(job: Job, change: Any) -> None:
-    document = yaml.safe_load(job.config.read_text())
-    change(document)
-    job.config.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-def test_all_mistakes_are_told_at_once_with_file_and_line(job: Job) -> None:
-    def break_it(document: Any) -> None:
-        document["colour"] = "red"
-        document["epoch"] = "three"
-        document["distributions"]["lab9"]["delivery"] = "modulr"
-        document["kernels"][0]["distribution"] = "lab8"
-        document["branches"]["535"]["drivers"][0]["sources"] = []
-        document["branches"]["550"]["eol"] = "June"
-
-    _edit(job, break_it)
-    done = job.run("lint", "--json", code=3)
-    details = json.loads(done.stdout)["error"]["details"]
-    for word in ("colour", "three", "modulr", "lab8", "no source", "June"):
-        (line,) = [d for d in details if word in d and d.startswith(str(job.config))][:1]
-        assert line.removeprefix(f"{job.config}:").partition(":")[0].isdigit()
-    assert any("did you mean" in d and "modular" in d for d in details)
-
-
-def test_a_source_without_pin_is_blocked_with_the_command_that_pins_it(job: Job) -> None:
-    (job.config.parent / "matrix.lock.yaml").unlink()
-    rows = job.json("plan")["cells"]
-    assert {r["decision"] for r in rows} == {"blocked"}
-    assert "repobuild pin" in rows[0]["hint"]
-    assert "no pin" in job.run("matrix", code=70).stderr
-    assert not job.published.exists()
-
-
-def test_changed_bytes_stop_their_driver_only(job: Job) -> None:
-    shutil.rmtree(job.work)  # the store holds the pinned bytes, and then a changed file does not matter
-    with _run_of(job, "550.163.01").open("ab") as file:
-        file.write(b"more")
-    done = job.run("matrix", code=70)
-    assert "sha256" in done.stderr
-    streams = {s["stream"]: s["drivers"] for s in job.json("matrix", code=70)["distributions"][0]["streams"]}
-    assert streams == {"r535-open": ["535.261.03"], "r550-open": [], "latest": ["535.261.03"]}
-    job.verify()
-
-
-def test_what_is_no_driver_stops_its_driver_only_and_nothing_published_is_lost(job: Job) -> None:
-    job.run("matrix", "--select", "r535-open@*")
+@pytest.fixture
+def untouched(job: Job) -> Iterator[Job]:
+    """The job, whose very publication must still be the current one in the end."""
     before = job.digest()
-    _run_of(job, "550.163.01").write_text("<html>log in first</html>\n")
-    (job.config.parent / "matrix.lock.yaml").unlink()
-    job.run("pin")
-    done = job.run("matrix", code=70)
-    assert "not a driver archive" in done.stderr
-    assert job.digest() != before or "unchanged" in done.stderr
-    job.verify()
-    streams = {s["stream"]: s["drivers"] for s in job.json("matrix", code=70)["distributions"][0]["streams"]}
-    assert streams["r535-open"] == ["535.261.03"]
-    assert streams["r550-open"] == []
+    yield job
+    assert job.digest() == before
 
 
-def test_a_truncated_archive_is_told_as_such(job: Job) -> None:
-    path = _run_of(job, "550.163.01")
-    path.write_bytes(path.read_bytes()[:-5000])
-    (job.config.parent / "matrix.lock.yaml").unlink()
+def _widen(job: Job, lab: LabDistro, drivers: Sequence[LabDriver], kernels: Sequence[str]) -> None:
+    """Write the job's matrix again with more in it, and pin what is new."""
+    write_lab_matrix(job.config.parent, lab, drivers, OPEN_STREAMS, kernels=kernels, flavors=["open"])
     job.run("pin")
+
+
+def _forget(job: Job, driver: LabDriver) -> None:
+    """Take a driver's bytes out of the store, as on a machine that has not fetched them yet."""
+    for path in (job.work / "store/sources").glob(f"*/{driver.run.name}"):
+        path.unlink()
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def _streams(document: Mapping[str, Any]) -> dict[str, list[str]]:
+    (distribution,) = document["distributions"]
+    return {s["stream"]: s["drivers"] for s in distribution["streams"]}
+
+
+def _units(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {u["id"]: u for u in document["units"]}
+
+
+def test_ten_mistakes_are_told_at_once_with_file_and_line(tmp_path: Path) -> None:
+    config = shutil.copytree(TEN, tmp_path / "config")
+    planted = {
+        f"{path}:{number}"
+        for path in (config / "matrix.yaml", *config.glob("streams/*.yaml"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if re.search(r"# \d+$", line)
+    }
+    assert len(planted) == 10
+    job = Job(config=config / "matrix.yaml", work=tmp_path / "work", repo=tmp_path / "repo", keys=tmp_path / "keys")
+    for verb in ("lint", "matrix"):
+        error = job.json(verb, code=3)["error"]
+        assert (error["code"], error["exit_code"]) == ("config", 3)
+        assert {":".join(line.split(":")[:2]) for line in error["details"]} == planted
+    assert not job.work.exists()
+
+
+def test_an_unknown_key_is_told_with_what_is_near_and_nothing_is_done(untouched: Job) -> None:
+    _edit(untouched.config, "delivery: modular", "delivry: modular")
+    done = untouched.run("matrix", code=3)
+    line = next(n for n, text in enumerate(untouched.config.read_text().splitlines(), start=1) if "delivry" in text)
+    assert f"{untouched.config}:{line}: " in done.stderr
+    assert "did you mean 'delivery'?" in done.stderr
+
+
+def test_a_source_without_pin_is_blocked_with_the_command_that_pins_it(untouched: Job) -> None:
+    (untouched.config.parent / "matrix.lock.yaml").unlink()
+    rows = untouched.json("plan")["cells"]
+    assert {r["decision"] for r in rows} == {"blocked"}
+    assert {r["hint"] for r in rows} == {"repobuild pin --select 'r535*'", "repobuild pin --select 'r550*'"}
+    done = untouched.run("matrix", code=70)
+    assert "no pin in matrix.lock.yaml" in done.stderr
+    assert "2 kept an earlier build" in done.stderr
+    assert "next: repobuild pin" in done.stderr
+
+
+def test_changed_bytes_stop_their_driver_only(
+    job: Job, new: LabDriver, lab: LabDistro, light: list[LabDriver], generic: list[str]
+) -> None:
+    _widen(job, lab, [*light, new], generic)
+    _forget(job, new)
+    with new.run.open("ab") as file:
+        file.write(b"more")
+    document = job.json("matrix", code=70)
+    units = _units(document)
+    assert re.search(
+        r"not the pinned bytes: sha256 \w{12}…, pinned \w{12}…", units[f"r535-open@{generic[0]}"]["reason"]
+    )
+    assert {units[f"{c}@{generic[1]}"]["reason"] for c in ("r535-open:535.261.03", "r550-open")} == {"built"}
+    assert _streams(document) == PUBLISHED
+
+
+def test_a_file_that_is_no_driver_stops_its_driver_only(
+    job: Job, new: LabDriver, lab: LabDistro, light: list[LabDriver], generic: list[str]
+) -> None:
+    new.run.write_text("<html>log in first</html>\n")
+    _widen(job, lab, [*light, new], generic[:1])
+    document = job.json("matrix", code=70)
+    assert "not a driver archive" in _units(document)[f"r535-open@{generic[0]}"]["reason"]
+    assert _streams(document) == PUBLISHED
+
+
+def test_a_truncated_archive_stops_its_driver_only(
+    job: Job, new: LabDriver, lab: LabDistro, light: list[LabDriver], generic: list[str]
+) -> None:
+    new.run.write_bytes(new.run.read_bytes()[:-5000])
+    _widen(job, lab, [*light, new], generic[:1])
+    document = job.json("matrix", code=70)
+    assert "does not unpack" in _units(document)[f"r535-open@{generic[0]}"]["reason"]
+    assert _streams(document) == PUBLISHED
     assert "does not unpack" in job.run("fetch", code=70).stderr
 
 
-def test_a_driver_that_does_not_compile_is_held_with_the_compilers_words(
-    tmp_path: Path, lab: LabDistro, keys: Path, generic: list[str]
+def test_the_archive_of_another_version_stops_its_driver_only(
+    job: Job, new: LabDriver, lab: LabDistro, light: list[LabDriver], generic: list[str]
 ) -> None:
-    drivers = make_light(["535.261.03", "550.163.01"], broken={"550.163.01": "defined(CONFIG_SMP)"})
-    job = make_job(tmp_path, lab, drivers, keys, streams=STREAMS, kernels=generic[1:], flavors=["open"])
+    shutil.copyfile(light[0].run, new.run)
+    _widen(job, lab, [*light, new], generic[:1])
     document = job.json("matrix", code=70)
-    (broken,) = [u for u in document["units"] if u["kind"] == "kmod-nvidia" and not u["ok"]]
-    assert broken["code"] == "build"
-    story = job.json("why", broken["id"])
-    assert any("no support for such a kernel" in line for line in story["failed"])
-    assert Path(story["log"]).is_file()
-    streams = {s["stream"]: s["drivers"] for s in document["distributions"][0]["streams"]}
-    assert streams["latest"] == ["535.261.03"]
-    job.verify()
+    reason = _units(document)[f"r535-open@{generic[0]}"]["reason"]
+    assert light[0].version in reason
+    assert NEW in reason
+    assert _streams(document) == PUBLISHED
 
 
-def test_a_missing_compiler_fails_its_kernel_with_dnfs_words(job: Job, generic: list[str]) -> None:
-    def other_compiler(document: Any) -> None:
-        document["kernels"][0]["compiler"] = {"package": "gcc-99", "command": "gcc-99"}
-
-    _edit(job, other_compiler)
-    done = job.run("matrix", "--select", f"r535-open@{generic[1]}", code=70)
-    assert "gcc-99" in done.stderr
-
-
-def test_a_second_repobuild_on_the_same_work_folder_is_refused(job: Job) -> None:
-    first = subprocess.Popen(job.argv("matrix"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert first.stderr is not None
-    while "started" not in first.stderr.readline():
-        assert first.poll() is None
-    try:
-        assert "another repobuild" in job.run("matrix", code=61).stderr
-    finally:
-        first.kill()
-        first.communicate()
+def test_a_driver_that_does_not_compile_is_held_with_the_compilers_words(
+    job: Job, lab: LabDistro, light: list[LabDriver], generic: list[str]
+) -> None:
+    broken = make_light([NEW], broken={NEW: "defined(CONFIG_SMP)"})
+    _widen(job, lab, [*light, *broken], generic[:1])
+    document = job.json("matrix", code=70)
+    cell = _units(document)[f"r535-open@{generic[0]}"]
+    assert (cell["ok"], cell["code"]) == (False, "build")
+    assert _streams(document) == PUBLISHED
+    story = job.json("why", cell["id"])
+    assert any('#error "no support for such a kernel in this stand-in"' in line for line in story["failed"])
+    assert '#error "no support' in Path(story["log"]).read_text()
+    (failure,) = job.json("status")["failures"]
+    assert failure["log"] == story["log"]
 
 
-def test_no_key_is_told_before_anything_is_built(job: Job) -> None:
-    argv = [w for w in job.argv("matrix") if w not in ("--gnupghome", str(job.keys))]
+def test_a_missing_compiler_fails_its_kernel_and_the_gates_keep_that_kernel_out(
+    job: Job, lab: LabDistro, light: list[LabDriver], generic: list[str]
+) -> None:
+    _widen(job, lab, light, generic)
+    document = yaml.safe_load(job.config.read_text())
+    supported, other = document["kernels"]
+    other["compiler"] = {"package": "gcc-99", "command": "gcc-99"}
+    job.config.write_text(yaml.safe_dump(document, sort_keys=False))
+    outcome = job.json("matrix", code=70)
+    units = _units(outcome)
+    for branch in ("r535-open", "r550-open"):
+        assert units[f"{branch}@{generic[0]}"]["reason"] == "reused"
+        assert units[f"{branch}@{generic[1]}"]["code"] == "build-dependency"
+    story = job.json("why", f"r535-open@{generic[1]}")
+    assert any("gcc-99" in line for line in story["failed"])
+    # latest carries what is complete only; with no such driver left it is not in the publication
+    assert _streams(outcome) == {**PUBLISHED, "latest": []}
+    gates = [read_header(p) for p in job.published.glob("Packages/n/nvidia-kmod-common-*.rpm")]
+    assert len(gates) == 2
+    for gate in gates:
+        assert any(f"kernel-core > {supported['core']['evr']}" in c for c in gate.conflicts), gate.conflicts
+
+
+def test_a_second_repobuild_on_the_same_work_folder_is_refused(untouched: Job, generic: list[str]) -> None:
+    shutil.rmtree(untouched.work / "store/roots")  # so that the first is busy for some seconds
+    with subprocess.Popen(untouched.argv("matrix"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as first:
+        assert first.stderr is not None
+        while b"buildroot started" not in first.stderr.readline():
+            assert first.poll() is None
+        try:
+            error = untouched.json("matrix", code=61)["error"]
+            assert f"process {first.pid}" in error["message"]
+            looked = untouched.json("why", f"r535-open@{generic[0]}")  # looking is not working
+            assert looked["id"] == f"r535-open@{generic[0]}"
+        finally:
+            first.kill()
+
+
+def test_no_key_is_told_before_anything_is_built(untouched: Job) -> None:
+    shutil.rmtree(untouched.work / "store/results")
+    argv = [w for w in untouched.argv("matrix") if w not in ("--gnupghome", str(untouched.keys))]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 40
     assert "repobuild key new" in done.stderr
-    assert "build started" not in done.stderr
+    assert "started" not in done.stderr
 
 
-def test_a_selection_that_matches_nothing_suggests_what_is_near(job: Job, generic: list[str]) -> None:
-    done = job.run("matrix", "--select", f"r535-opne@{generic[1]}", code=4)
-    assert f"r535-open@{generic[1]}" in done.stderr
+def test_a_selection_that_matches_nothing_suggests_what_is_near(untouched: Job, generic: list[str]) -> None:
+    done = untouched.run("matrix", "--select", f"r535-opne@{generic[0]}", code=4)
+    assert f"r535-open@{generic[0]}" in done.stderr
 
 
-def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(job: Job) -> None:
-    job.work.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "full", job.work], check=True)
+def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(
+    job: Job, lab: LabDistro, light: list[LabDriver], generic: list[str]
+) -> None:
+    """The first run finds no place for a base root, the second none for what it builds, the third has enough."""
+    disk = job.config.parent / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "full", disk], check=True)
     try:
-        done = job.run("matrix", code=23)
-        assert "no space left" in done.stderr.lower()
-        subprocess.run(["mount", "-o", "remount,size=4g", job.work], check=True)
-        job.run("matrix")
-        job.verify()
+        full = replace(job, work=disk / "work", repo=disk / "repo")
+        subprocess.run(["cp", "-a", job.repo, full.repo], check=True)
+        before = full.digest()
+        full.run("pin")
+        assert _no_space(full.json("matrix", code=23))
+        subprocess.run(["rm", "-rf", full.work], check=True)
+        _fit(disk, job.work, spare=100 << 10)
+        subprocess.run(["cp", "-a", job.work, disk], check=True)
+        _widen(full, lab, light, generic)
+        assert _no_space(full.json("matrix", code=23))
+        assert full.digest() == before
+        full.verify()
+        subprocess.run(["mount", "-o", "remount,size=2g", disk], check=True)
+        units = _units(full.json("matrix"))
+        assert units[f"r535-open@{generic[0]}"]["reason"] == "reused"
+        full.verify()
     finally:
-        subprocess.run(["umount", "-l", job.work], check=True)
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_disk_that_is_full_when_publishing_is_told_as_such(job: Job, whole: Job, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "full", disk], check=True)
+    try:
+        full = replace(job, repo=disk / "repo")
+        assert _no_space(full.json("matrix", code=23))
+        assert not full.published.exists()
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        full.run("matrix")
+        full.verify()
+        assert full.packages() == whole.packages()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def _no_space(document: Mapping[str, Any]) -> bool:
+    return document["error"]["code"] == "disk-full" and "no space left" in document["error"]["message"].lower()
+
+
+def _fit(disk: Path, *more: Path, spare: int) -> None:
+    """Make the disk as large as what is on it and what is to come, and a little (bytes)."""
+    used = sum(int(subprocess.check_output(["du", "-s", "-B1", path]).split()[0]) for path in (disk, *more))
+    subprocess.run(["mount", "-o", f"remount,size={used + spare}", disk], check=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -16,13 +17,15 @@ from builder.errors import SourceError, ToolError, ToolMissingError
 from builder.fetch.manifest import Manifest, is_symlink, parse_manifest
 from builder.fetch.tarballs import is_file, is_folder, newest_mtime, write_tarball
 from builder.model.matrix import Driver, Flavor
-from builder.model.sources import DriverSources, ManifestEntry, SourceFile
+from builder.model.sources import DriverSources, KernelObject, ManifestEntry, SourceFile
 from builder.store import Store
+from builder.tools.rpms import file_sha256
 from builder.tools.runfile import extract_runfile
 
-FORMAT = 1  # of what is stored; a new number prepares every archive again
+FORMAT = 2  # of what is stored; a new number prepares every archive again
 KERNEL_TREES: Mapping[Flavor, str] = {Flavor.PROPRIETARY: "kernel", Flavor.OPEN: "kernel-open"}
 _INDEX = "sources.json"
+OBJECT_SUFFIX = ".o_binary"
 _HEAD = 256  # bytes looked at before an archive is run
 
 
@@ -146,10 +149,31 @@ def _pack(driver: Driver, arch: str, tree: Path, manifest: Manifest, folder: Pat
             driver_version=driver.version,
             arch=arch,
             kernel_trees=tuple((flavor, made.result()) for flavor, made in kernels),
+            objects=tuple((flavor, _keep_objects(tree / n, folder, flavor)) for flavor, n in present),
             userspace=userspace.result(),
             manifest=tuple(e for e in manifest.entries if e.path.split("/")[0] not in trees),
             source_date_epoch=epoch,
         )
+
+
+def _keep_objects(tree: Path, folder: Path, flavor: Flavor) -> tuple[KernelObject, ...]:
+    """Copies of the objects that a module's folder holds: ``nvidia/nv-kernel.o_binary`` belongs to nvidia.ko."""
+    kept = []
+    for path in sorted(tree.glob(f"*/*{OBJECT_SUFFIX}")):
+        if is_file(path):
+            copy = folder / f"objects-{flavor}" / path.name
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+            kept.append(
+                KernelObject(
+                    module=path.parent.name,
+                    filename=path.name,
+                    path=copy,
+                    sha256=file_sha256(copy),
+                    size=copy.stat().st_size,
+                )
+            )
+    return tuple(kept)
 
 
 def _document(sources: DriverSources) -> dict[str, object]:
@@ -160,6 +184,12 @@ def _document(sources: DriverSources) -> dict[str, object]:
         "driver_version": sources.driver_version,
         "arch": sources.arch,
         "kernel_trees": {flavor.value: file(source) for flavor, source in sources.kernel_trees},
+        "objects": {
+            flavor.value: [
+                {"module": o.module, "filename": o.filename, "sha256": o.sha256, "size": o.size} for o in objects
+            ]
+            for flavor, objects in sources.objects
+        },
         "userspace": file(sources.userspace),
         "manifest": [asdict(entry) for entry in sources.manifest],
         "source_date_epoch": sources.source_date_epoch,
@@ -182,6 +212,13 @@ def _read(folder: Path) -> DriverSources:
         arch=document["arch"],
         kernel_trees=tuple(
             (flavor, file(document["kernel_trees"][flavor])) for flavor in Flavor if flavor in document["kernel_trees"]
+        ),
+        objects=tuple(
+            (
+                Flavor(flavor),
+                tuple(KernelObject(**o, path=folder / f"objects-{flavor}" / o["filename"]) for o in objects),
+            )
+            for flavor, objects in sorted(document["objects"].items())
         ),
         userspace=file(document["userspace"]),
         manifest=tuple(ManifestEntry(**entry) for entry in document["manifest"]),

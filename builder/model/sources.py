@@ -32,8 +32,19 @@ class ManifestEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelObject:
+    """A kernel-independent object of a driver as its archive has it, linked into one of its modules."""
+
+    module: str  # nvidia, nvidia-modeset
+    filename: str  # nv-kernel.o_binary
+    path: Path  # absolute
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriverSources:
-    """What one .run yields: a tarball for each kernel tree, one for the rest, and its manifest.
+    """What one .run yields: a tarball for each kernel tree, its objects, one for the rest, and its manifest.
 
     Tarballs are deterministic ``.tar.gz`` (sorted, fixed owner and times), so every rpm can unpack them.
     """
@@ -41,6 +52,7 @@ class DriverSources:
     driver_version: str
     arch: str
     kernel_trees: tuple[tuple[Flavor, SourceFile], ...]  # top folder: nvidia-kmod-<version>-<flavor>/
+    objects: tuple[tuple[Flavor, tuple[KernelObject, ...]], ...]  # sorted by module
     userspace: SourceFile  # top folder: nvidia-driver-<version>/
     manifest: tuple[ManifestEntry, ...]  # in file order; kernel trees left out
     source_date_epoch: int = 0  # seconds: newest modification time inside the archive, so that no clock is needed
@@ -48,6 +60,10 @@ class DriverSources:
     def kernel_tree(self, flavor: Flavor) -> SourceFile:
         """The tarball of one flavor; raises KeyError where the archive has none."""
         return dict(self.kernel_trees)[flavor]
+
+    def kernel_objects(self, flavor: Flavor) -> tuple[KernelObject, ...]:
+        """The objects of one flavor's modules, sorted by module; none where the archive has none."""
+        return dict(self.objects).get(flavor, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,131 @@
+"""Private keys in PKCS#11 tokens (extra ``pkcs11``): the token makes the signature, the key never leaves it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, unquote
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from builder.errors import SignError, ToolMissingError
+
+_SCHEME = "pkcs11:"
+# DigestInfo of SHA-256 (RFC 8017, 9.2): hashing here keeps a module of 90 MB from travelling through the token.
+_SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+
+
+def is_token(key: str) -> bool:
+    """Is this a PKCS#11 URI and not a file?"""
+    return key.startswith(_SCHEME)
+
+
+def token_key(uri: str, pin: bytes, public: object) -> object:
+    """The key a URI names (RFC 7512: token, object, id; ``module-path`` in its query), as one of cryptography's.
+
+    ``public`` is the public key of its certificate. Raises SignError when the token or key is not there or the PIN
+    is wrong, ToolMissingError without the extra.
+    """
+    try:
+        import pkcs11  # noqa: PLC0415  an extra that few need
+        from pkcs11.exceptions import PKCS11Error  # noqa: PLC0415
+    except ImportError as exc:
+        raise ToolMissingError(
+            "keys in tokens need python-pkcs11", hint="pip install 'repobuild[pkcs11]', or give a PEM file"
+        ) from exc
+    path, query = _parse(uri)
+    where = uri.partition("?")[0]
+    try:
+        token = pkcs11.lib(query["module-path"]).get_token(token_label=path.get("token"))
+        session = token.open(user_pin=pin.decode() if pin else None)
+        wanted: dict[str, Any] = {"object_class": pkcs11.ObjectClass.PRIVATE_KEY}
+        if "object" in path:
+            wanted["label"] = path["object"]
+        if "id" in path:
+            wanted["id"] = path["id"].encode("latin-1")
+        key = session.get_key(**wanted)
+    except (PKCS11Error, RuntimeError, OSError) as exc:
+        raise SignError(
+            f"{where}: the token's key cannot be opened: {type(exc).__name__} {exc}".rstrip(),
+            hint="check token=, object= and module-path=; the PIN comes from --module-passphrase-fd",
+        ) from exc
+    if isinstance(public, rsa.RSAPublicKey):
+        return _TokenRsa(key, public)
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        return _TokenEc(key, public)
+    raise SignError(f"{where}: kernels verify RSA and ECDSA signatures of modules, no others")
+
+
+def _parse(uri: str) -> tuple[dict[str, str], dict[str, str]]:
+    head, _, tail = uri.removeprefix(_SCHEME).partition("?")
+    rows = [item.partition("=") for item in head.split(";") if item]
+    path = {name: unquote(value, encoding="latin-1" if name == "id" else "utf-8") for name, _, value in rows}
+    query = dict(parse_qsl(tail))
+    if "pin-value" in query or "pin-value" in path:
+        raise SignError("a PIN does not belong into a URI: others see it", hint="hand it over --module-passphrase-fd")
+    if "module-path" not in query:
+        raise SignError(
+            f"{_SCHEME}{head}: says no module-path", hint="append ?module-path=/path/to/the/token's/library.so"
+        )
+    return path, query
+
+
+class _Refusing:
+    """What a key in a token cannot do."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise SignError("a key in a token cannot be taken out of it")
+
+    private_numbers = private_bytes = decrypt = exchange = _refuse
+
+    def __copy__(self) -> NoReturn:
+        self._refuse()
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self._refuse(memo)
+
+
+class _TokenRsa(_Refusing, rsa.RSAPrivateKey):
+    def __init__(self, key: Any, public: rsa.RSAPublicKey) -> None:
+        self._token_key = key
+        self._public = public
+
+    @property
+    def key_size(self) -> int:
+        return self._public.key_size
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        return self._public
+
+    def sign(self, data: Any, *_: object) -> bytes:
+        """PKCS#1 v1.5 over SHA-256, the only way this project signs."""
+        import pkcs11  # noqa: PLC0415
+
+        info = _SHA256_INFO + hashlib.sha256(data).digest()
+        return bytes(self._token_key.sign(info, mechanism=pkcs11.Mechanism.RSA_PKCS))
+
+
+class _TokenEc(_Refusing, ec.EllipticCurvePrivateKey):
+    def __init__(self, key: Any, public: ec.EllipticCurvePublicKey) -> None:
+        self._token_key = key
+        self._public = public
+
+    @property
+    def key_size(self) -> int:
+        return self._public.key_size
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        return self._public.curve
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._public
+
+    def sign(self, data: Any, *_: object) -> bytes:
+        """ECDSA over SHA-256; a token answers r and s joined."""
+        import pkcs11  # noqa: PLC0415
+
+        raw = bytes(self._token_key.sign(hashlib.sha256(data).digest(), mechanism=pkcs11.Mechanism.ECDSA))
+        half = len(raw) // 2
+        return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))

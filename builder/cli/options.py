@@ -47,6 +47,12 @@ _WORK = [
         envvar="REPOBUILD_BUILDER",
         help="What builds; host only when named.",
     ),
+    click.option(
+        "--module-cert",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="REPOBUILD_MODULE_CERT",
+        help="X.509 certificate of who signs the kernel modules. [default: they stay unsigned]",
+    ),
 ]
 _SELECT = [
     click.option(
@@ -87,6 +93,18 @@ _RUN = [
         show_default=True,
         metavar="SECONDS",
         help="Longest time of one build.",
+    ),
+    click.option(
+        "--module-key",
+        metavar="FILE|URI",
+        envvar="REPOBUILD_MODULE_KEY",
+        help="Its key: a PEM file or a pkcs11: URI. [default: the certificate's path, ending in .key]",
+    ),
+    click.option(
+        "--module-passphrase-fd",
+        type=int,
+        metavar="FD",
+        help="File descriptor to read that key's passphrase (or the token's PIN) from.",
     ),
     click.option("--fail-fast", is_flag=True, help="Start no further build after the first failure."),
     click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),

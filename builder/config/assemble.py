@@ -79,7 +79,6 @@ def _distribution(name: str, entry: DistributionEntry, kernels: list[Kernel], fi
         arches=tuple(entry.arches),
         chroots=chroots,
         kernels=tuple(sorted(kernels, key=lambda k: (k.variant, k.core.evr, k.release))),
-        kmod_compression=entry.kmod_compression,
         payload=entry.payload,
     )
 

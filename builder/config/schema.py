@@ -76,8 +76,6 @@ class DistributionEntry(_File):
     delivery: Annotated[Delivery, Field(strict=False)]
     """modular: module streams; branch-packages: the branch in package names; branch-repos: a repository a stream."""
     arches: Annotated[list[Arch], Field(min_length=1)]
-    kmod_compression: Literal["none", "xz", "zstd"] = "xz"
-    """Compression of .ko files: what this distribution's kernel and kmod load."""
     payload: Annotated[str, Field(pattern=_PAYLOAD)] = "w3.zstdio"
     """%_binary_payload: what this distribution's rpm reads."""
     buildroot: BuildrootEntry

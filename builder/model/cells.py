@@ -46,6 +46,7 @@ class PackageKind(StrEnum):
 
     KMOD = "kmod-nvidia"
     GATE = "nvidia-kmod-common"
+    OBJECTS = "nvidia-kmod-objects"
     DRIVER = "nvidia-driver"
     DKMS = "dkms-nvidia"
     CUDA_DRIVERS = "cuda-drivers"
@@ -56,7 +57,7 @@ class PackageKind(StrEnum):
 class Unit:
     """One SRPM to build: a cell's kmod or one of the packages around a driver.
 
-    ``cell`` is set for KMOD only; ``flavor`` for KMOD, GATE, DKMS; ``kmods`` for GATE.
+    ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS; ``kmods`` for GATE.
     """
 
     kind: PackageKind

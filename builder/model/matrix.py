@@ -119,7 +119,6 @@ class Distribution:
     arches: tuple[str, ...]
     chroots: tuple[Chroot, ...]  # one an arch, same order as arches
     kernels: tuple[Kernel, ...]  # sorted by variant, then EVR
-    kmod_compression: str = "xz"  # of .ko files: none, xz, zstd (what this distribution's kernel loads)
     payload: str = "w3.zstdio"  # %_binary_payload: what this distribution's rpm reads
 
     def chroot(self, arch: str) -> Chroot:

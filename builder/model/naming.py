@@ -21,6 +21,8 @@ DRIVER_PACKAGES = (
     "nvidia-modprobe",
 )
 
+PARTS = "/usr/lib/nvidia-kmod"
+
 
 def kmod_name(kernel: Kernel) -> str:
     """``kmod-nvidia-<uname -r without its arch>``."""
@@ -40,8 +42,29 @@ def kmod_long_name(cell: Cell) -> str:
 
 
 def kmod_folder(kernel: Kernel) -> str:
-    """Where a kmod package installs its modules, and the only place where it installs anything."""
+    """Where the modules of a kernel stand once they are joined."""
     return f"/lib/modules/{kernel.release}/extra/nvidia"
+
+
+def kmod_parts(kernel: Kernel) -> str:
+    """Where a kmod package keeps what its modules are joined from on the host."""
+    return f"{PARTS}/{kernel.release}"
+
+
+def objects_folder(driver: Driver, flavor: Flavor) -> str:
+    """Where the objects of a driver × flavor lie on the host."""
+    return f"{PARTS}/objects/{driver.version}-{flavor.value}"
+
+
+def object_capability(sha256: str) -> str:
+    """What a package provides that brings the object of that digest."""
+    return f"nvidia-kmod-object({sha256})"
+
+
+def modules_nevra(cell: Cell, matrix: Matrix) -> Nevra:
+    """The package that a cell's modules leave the buildroot in; never published."""
+    kmod = kmod_nevra(cell, matrix)
+    return Nevra(name=f"nvidia-modules-{cell.kernel.label}", evr=kmod.evr, arch=kmod.arch)
 
 
 def gate_nevra(unit: Unit, serial: int, matrix: Matrix) -> Nevra:

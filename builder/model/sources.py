@@ -107,3 +107,4 @@ class KernelDevel:
     sha256: str  # of the devel RPM
     symvers: Path  # Module.symvers, absolute
     compiler_text: str | None  # CONFIG_CC_VERSION_TEXT of its .config
+    ecdsa: bool | None = None  # CONFIG_CRYPTO_ECDSA: it can verify modules signed with an EC key; None: not recorded

@@ -14,10 +14,11 @@ from builder.tools.dnf import download_package
 from builder.tools.rpms import extract_members, file_sha256
 
 _CONFIG_TEXT = re.compile(r'^CONFIG_CC_VERSION_TEXT="(?P<text>.*)"$', re.MULTILINE)
+_ECDSA = re.compile(r"^CONFIG_CRYPTO_ECDSA=[ym]$", re.MULTILINE)
 
 
 def _key(kernel: Kernel, buildroot: Buildroot) -> str:
-    return f"kernel-{kernel.release}-{kernel.devel.evr}-{buildroot.repositories[:16]}".replace(":", "_")
+    return f"kernel2-{kernel.release}-{kernel.devel.evr}-{buildroot.repositories[:16]}".replace(":", "_")
 
 
 def find_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> KernelDevel | None:
@@ -31,6 +32,7 @@ def find_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
         sha256=document["sha256"],
         symvers=folder / "Module.symvers",
         compiler_text=document["compiler"],
+        ecdsa=document["ecdsa"],
     )
 
 
@@ -63,8 +65,13 @@ def read_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
                     hint="correct devel.path of this kernel in matrix.yaml",
                 )
             (folder / "Module.symvers").write_bytes(members[symvers])
-            text = _CONFIG_TEXT.search(members.get(config, b"").decode(errors="replace"))
-            document = {"sha256": file_sha256(rpm), "compiler": text["text"] if text else None}
+            settings = members.get(config, b"").decode(errors="replace")
+            text = _CONFIG_TEXT.search(settings)
+            document = {
+                "sha256": file_sha256(rpm),
+                "compiler": text["text"] if text else None,
+                "ecdsa": bool(_ECDSA.search(settings)) if settings else None,
+            }
             (folder / "kernel.json").write_text(json.dumps(document))
 
     store.put_folder("prepared", _key(kernel, buildroot), fill)

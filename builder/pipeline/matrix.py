@@ -17,6 +17,7 @@ from builder.pipeline.gates import build_gates
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
+from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.specs import unit_state
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, look, make_buildroots, source_id
@@ -45,6 +46,7 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
     Looking (``exclusive`` False) at a work folder that is not there yet makes none.
     """
     configuration = configure(settings)
+    signing = ModuleSigning(settings)
     if exclusive or settings.work.is_dir():
         store = Store.open(settings.work, exclusive=exclusive)
     else:
@@ -54,7 +56,14 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
     except BaseException:
         store.close()
         raise
-    return Workshop(settings=settings, configuration=configuration, store=store, builder=builder, listener=listener)
+    return Workshop(
+        settings=settings,
+        configuration=configuration,
+        store=store,
+        builder=builder,
+        signing=signing,
+        listener=listener,
+    )
 
 
 def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[Action, ...]]:

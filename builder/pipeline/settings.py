@@ -27,6 +27,9 @@ class Settings:
     gnupghome: Path | None = None
     signing_key: str | None = None  # fingerprint; None: the only secret key of gnupghome
     passphrase_fd: int | None = None
+    module_cert: Path | None = None  # X.509 certificate of who signs the kernel modules; None: they stay unsigned
+    module_key: str | None = None  # its key: a PEM file or a pkcs11: URI; None: <certificate without suffix>.key
+    module_passphrase_fd: int | None = None
     base_url: str | None = None  # of the published repository, for the .repo file; None: file://<repo>
     fail_fast: bool = False
 

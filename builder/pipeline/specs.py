@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.errors import RepobuildError
@@ -18,8 +19,20 @@ from builder.render import (
     render_driver,
     render_gate,
     render_kmod,
+    render_modules,
+    render_objects,
     render_open_meta,
 )
+
+PACK_RECIPE = "pack 1"  # a new number packs every kmod again; nothing is compiled for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModulesJob:
+    """The compilation of a cell: independent of who signs, and of the package's release."""
+
+    spec: SpecFile
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,7 @@ class Job:
     buildroot: Buildroot
     sources: DriverSources
     devel: KernelDevel | None
+    modules: ModulesJob | None = None  # of kmods: what is compiled before it is packed
 
 
 def render_unit(
@@ -44,7 +58,9 @@ def render_unit(
     match unit.kind:
         case PackageKind.KMOD:
             assert unit.cell is not None  # noqa: S101  a kmod unit has its cell
-            return render_kmod(unit.cell, sources, matrix, serial=serial)
+            return render_kmod(unit.cell, sources, matrix, serial=serial, signer=shop.signing.name)
+        case PackageKind.OBJECTS:
+            return render_objects(unit, sources, matrix, serial=serial)
         case PackageKind.GATE:
             return render_gate(unit, kernels, serial, matrix)
         case PackageKind.DRIVER:
@@ -72,7 +88,7 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     if sources is None or buildroot is None or (unit.cell is not None and devel is None):
         return None
 
-    def key(spec: SpecFile) -> str:
+    def key(spec: SpecFile, parts: Mapping[str, str] | None = None, *, devel: KernelDevel | None = None) -> str:
         return unit_key(
             spec,
             distribution=unit.distribution,
@@ -81,11 +97,17 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
             devel_sha256=devel.sha256 if devel else None,
             source_date_epoch=sources.source_date_epoch,
             recipe=shop.builder.recipe,
+            parts=parts,
         )
 
+    modules, parts = None, None
+    if unit.cell is not None:
+        compiled = render_modules(unit.cell, sources, shop.configuration.matrix)
+        modules = ModulesJob(spec=compiled, key=key(compiled, devel=devel))
+        parts = {"modules": modules.key, "signer": shop.signing.identity, "recipe": PACK_RECIPE}
     first = render_unit(shop, unit, sources, 1, kernels)
     # A gate is re-released only when what it says changes; the rest when anything of their build does.
-    content = content_digest(first) if unit.kind is PackageKind.GATE else key(first)
+    content = content_digest(first) if unit.kind is PackageKind.GATE else key(first, parts)
     ledger = shop.store.ledger
     serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
     spec = first if serial == 1 else render_unit(shop, unit, sources, serial, kernels)
@@ -94,10 +116,11 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
         serial=serial,
         content=content,
         spec=spec,
-        key=key(spec),
+        key=key(spec, parts),
         buildroot=buildroot,
         sources=sources,
         devel=devel,
+        modules=modules,
     )
 
 

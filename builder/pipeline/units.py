@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from builder.build import make_srpm
 from builder.errors import InterruptedRunError, RepobuildError
 from builder.model.cells import Action, Artifact, BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
 from builder.model.planning import UnitOutcome
-from builder.model.sources import BuildRequest
+from builder.pipeline.modules import compile_modules, find_modules, object_files, packed_sources, rpmbuild
 from builder.pipeline.specs import Job, make_job
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop
@@ -110,46 +109,22 @@ def _remember(shop: Workshop, job: Job, stage: str, exc: RepobuildError) -> None
 
 
 def _build(shop: Workshop, job: Job) -> BuildResult:
-    """Build one job into the store; the logs of a failed attempt are kept under logs/<unit>/."""
-    unit = job.unit
-    logs = shop.store.logs(unit.id)
+    """Build one job into the store; a kmod's modules are compiled first, unless they were before."""
+    spec, compiling = job.spec, 0.0
     with shop.store.tmp() as tmp:
-        resultdir = tmp / "result"
-        resultdir.mkdir()
-        epoch = job.sources.source_date_epoch
-        srpm = make_srpm(job.spec, tmp, dist=unit.distribution, source_date_epoch=epoch)
-        request = BuildRequest(
-            unit_id=unit.id,
-            srpm=srpm,
-            buildroot=job.buildroot,
-            resultdir=resultdir,
-            source_date_epoch=epoch,
-            timeout=shop.settings.build_timeout,
-            jobs=shop.settings.make_jobs,
-        )
-        started = time.monotonic()
-        try:
-            shop.builder.build(request)
-        except RepobuildError as exc:
-            _keep_logs(resultdir, logs)
-            if exc.log is not None:
-                exc.log = logs / exc.log.name
-            raise
-        seconds = time.monotonic() - started
+        if job.modules is not None:
+            known = find_modules(shop, job)
+            built = known or compile_modules(shop, job)
+            compiling = 0.0 if known else built.seconds
+            parts = tmp / "parts"
+            parts.mkdir()
+            spec = replace(spec, sources=packed_sources(shop, job, built, parts))
+        resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp)
 
         def fill(folder: Path) -> BuildResult:
-            return _collect(job, resultdir, folder, seconds)
+            return _collect(job, resultdir, folder, compiling + seconds)
 
-        result = shop.store.add_result(job.key, unit.scope, seconds, fill)
-    shutil.rmtree(logs, ignore_errors=True)
-    return result
-
-
-def _keep_logs(resultdir: Path, logs: Path) -> None:
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
-    for log in resultdir.glob("*.log"):
-        shutil.copy2(log, logs / log.name)
+        return shop.store.add_result(job.key, job.unit.scope, compiling + seconds, fill)
 
 
 def _collect(job: Job, resultdir: Path, folder: Path, seconds: float) -> BuildResult:
@@ -182,7 +157,15 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
     matrix = shop.configuration.matrix
     if unit.cell is not None and job.devel is not None:
         symvers = job.devel.symvers.read_bytes()
-        verdict = qualify_kmod(unit.cell, result.artifacts, symvers, matrix, serial=job.serial)
+        verdict = qualify_kmod(
+            unit.cell,
+            result.artifacts,
+            symvers,
+            matrix,
+            serial=job.serial,
+            objects=object_files(job),
+            certificate=shop.signing.certificate.pem if shop.signing.certificate else None,
+        )
     else:
         verdict = qualify_packages(unit, result.artifacts, matrix, serial=job.serial)
     shop.store.ledger.record_verdict(result.key, LEVEL, ok=verdict.ok, document=verdict_document(verdict))

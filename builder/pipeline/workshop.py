@@ -16,6 +16,7 @@ from builder.pipeline.configure import Configuration
 from builder.pipeline.events import Event, Listener
 from builder.pipeline.kernels import find_kernel_devel, read_kernel_devel
 from builder.pipeline.settings import Settings
+from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.workers import run_all
 from builder.store import Store
 
@@ -35,12 +36,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """Settings, configuration, store, builder and listener of one run."""
+    """Settings, configuration, store, builder, module signer and listener of one run."""
 
     settings: Settings
     configuration: Configuration
     store: Store
     builder: Builder
+    signing: ModuleSigning
     listener: Listener
     facts: Facts = field(default_factory=Facts)
 

@@ -24,11 +24,12 @@ def unit_key(
     devel_sha256: str | None,
     source_date_epoch: int,
     recipe: str,
+    parts: Mapping[str, str] | None = None,
 ) -> str:
     """Digest of everything that can change a unit's bytes.
 
     ``recipe`` names the builder's own way of calling rpmbuild; ``devel_sha256`` is the kernel-devel RPM's digest for
-    kmods, None for the rest. Returns 64 hex digits.
+    kmods, None for the rest; ``parts`` is what else the unit is made of, by name. Returns 64 hex digits.
     """
     document = {
         "format": KEY_FORMAT,
@@ -41,6 +42,7 @@ def unit_key(
         "payload": distribution.payload,
         "epoch": source_date_epoch,
         "recipe": recipe,
+        **({"parts": dict(parts)} if parts else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

@@ -34,7 +34,7 @@ def readiness(
     packages = [o for o in mine if o.unit.kind is not PackageKind.KMOD]
     broken = [o for o in packages if not o.ok]
     needed = {PackageKind.DRIVER, PackageKind.CUDA_DRIVERS}
-    needed |= {PackageKind.DKMS} if kmods is Kmods.DKMS else set()
+    needed |= {PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS}
     absent = needed - {o.unit.kind for o in packages}
     if absent or broken:
         reason = broken[0].reason if broken else "not part of this matrix"
@@ -57,7 +57,7 @@ def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribu
     if unit.driver != driver or unit.distribution != distribution or unit.arch != arch:
         return False
     match unit.kind:
-        case PackageKind.KMOD:
+        case PackageKind.KMOD | PackageKind.OBJECTS:
             return kmods is Kmods.PRECOMPILED and unit.flavor is flavor
         case PackageKind.DKMS:
             return kmods is Kmods.DKMS and unit.flavor is flavor
@@ -108,7 +108,7 @@ def units_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tu
 
 def _belongs(unit: Unit, stream: Stream) -> bool:
     match unit.kind:
-        case PackageKind.KMOD:
+        case PackageKind.KMOD | PackageKind.OBJECTS:
             return stream.kmods is Kmods.PRECOMPILED and unit.flavor is stream.flavor
         case PackageKind.GATE:
             return unit.kmods is stream.kmods and unit.flavor is stream.flavor

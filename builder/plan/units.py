@@ -56,7 +56,7 @@ def kmod_unit(cell: Cell) -> Unit:
 
 
 def package_units(matrix: Matrix, cells: Sequence[Cell]) -> tuple[Unit, ...]:
-    """Units around the kmods: driver, cuda-drivers, nvidia-open and dkms packages, without the gates.
+    """Units around the kmods: driver, cuda-drivers, nvidia-open, objects and dkms packages, without the gates.
 
     A driver that no stream of a distribution can use there yields none. Order: distribution, arch, version, kind.
     """
@@ -80,8 +80,8 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
         if any(flavor is Flavor.OPEN for flavor, _ in combinations):
             yield _as(base, PackageKind.OPEN_META)
         for flavor, kmods in combinations:
-            if kmods is Kmods.DKMS:
-                yield _as(base, PackageKind.DKMS, flavor=flavor)
+            kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
+            yield _as(base, kind, flavor=flavor)
 
 
 def _as(base: Unit, kind: PackageKind, *, flavor: Flavor | None = None, kmods: Kmods | None = None) -> Unit:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import lzma
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from builder.model.cells import Artifact, Cell, Check, Verdict
 from builder.model.matrix import Matrix
-from builder.model.naming import kmod_folder, kmod_nevra
+from builder.model.modules import split_signature
+from builder.model.naming import PARTS, kmod_folder, kmod_nevra, kmod_parts
 from builder.qualify.checks import LEVEL, check
 from builder.qualify.elf import Module, ModuleFormatError, read_module
+from builder.qualify.joined import join_package
 from builder.qualify.symbols import SymversError, gpl_faults, import_faults, read_symvers
-from builder.tools.rpms import extract_members, read_header
-from builder.tools.run import run
+from builder.tools.openssl import cms_fault
+from builder.tools.rpms import read_header
 
-_ZSTD_TIMEOUT = 300.0  # seconds
 _SCRIPTLETS = "/bin/sh"  # rpm's own requirement for %posttrans and %postun
 
 
 def qualify_kmod(
-    cell: Cell, artifacts: Sequence[Artifact], symvers: bytes, matrix: Matrix, *, serial: int = 1
+    cell: Cell,
+    artifacts: Sequence[Artifact],
+    symvers: bytes,
+    matrix: Matrix,
+    *,
+    serial: int = 1,
+    objects: Mapping[str, Path] | None = None,
+    certificate: bytes | None = None,
 ) -> Verdict:
     """The static verdict on a cell's package; ``symvers`` is its kernel's own Module.symvers.
+
+    ``objects`` are the files its modules are joined with, by sha256; ``certificate`` (PEM) is whose signature every
+    module must carry, None when none may carry one. What is looked at is what the host will have: joined and whole.
 
     Every fault of the package is a failed check, also a damaged module; only a failing tool raises (ToolError).
     """
@@ -33,32 +42,40 @@ def qualify_kmod(
     faults += [] if len(found) == 1 else [f"{len(found)} packages are {planned}, one is expected"]
     checks = [check("nevra", faults, passed=[str(planned)])]
     if len(found) == 1:
-        checks += _check_package(cell, found[0].path, symvers)
+        checks += _check_package(cell, found[0].path, symvers, objects or {}, certificate)
     return Verdict(unit_id=cell.id, level=LEVEL, checks=tuple(checks))
 
 
-def _check_package(cell: Cell, rpm: Path, symvers: bytes) -> Iterable[Check]:
+def _check_package(
+    cell: Cell, rpm: Path, symvers: bytes, objects: Mapping[str, Path], certificate: bytes | None
+) -> Iterable[Check]:
     header = read_header(rpm)
     kernel = str(cell.kernel.core)
-    requires = [r for r in header.requires if r != _SCRIPTLETS]
+    allowed_words = (_SCRIPTLETS, "nvidia-kmod-object")
+    requires = [r for r in header.requires if not r.startswith(allowed_words)]
     wrong = [f"requires {r}" for r in requires if r != kernel] + ([] if kernel in requires else [f"lacks {kernel}"])
     yield check("requires", wrong, passed=[kernel])
 
-    files = {path: _module_name(path) for path in header.files}
-    folder = kmod_folder(cell.kernel)
-    allowed = {folder, str(PurePosixPath(folder).parent)}
-    strangers = [
-        path for path, name in files.items() if path not in allowed and (not name or not path.startswith(f"{folder}/"))
-    ]
-    yield check("files", [f"{path} does not belong here" for path in strangers], passed=[f"all below {folder}"])
+    parts, folder = kmod_parts(cell.kernel), kmod_folder(cell.kernel)
+    allowed = {PARTS, parts, f"{parts}/modules", folder, str(PurePosixPath(folder).parent)}
+    installed = {path: _module_name(path, folder, ".ko") for path in header.files}
+    packed = {path: _module_name(path, parts, ".ko.zst") for path in header.files}
+    signatures = {path: _module_name(path, parts, ".ko.sig") for path in header.files}
+    strangers = [p for p in header.files if p not in allowed and not (installed[p] or packed[p] or signatures[p])]
+    yield check("files", [f"{path} does not belong here" for path in strangers], passed=[f"below {parts}, {folder}"])
 
-    names = sorted(name for name in files.values() if name)
-    faults = [f"{m}.ko is missing" for m in cell.driver.modules if m not in names]
-    faults += [f"{m}.ko was not asked for" for m in sorted(set(names) - set(cell.driver.modules))]
-    faults += [f"{m}.ko is there {names.count(m)} times" for m in sorted(set(names)) if names.count(m) > 1]
-    yield check("modules", faults, passed=[", ".join(names)])
+    wanted = set(cell.driver.modules)
+    faults = []
+    for suffix, names in ((".ko", installed), (".ko.zst", packed)):
+        present = {name for name in names.values() if name}
+        faults += [f"{m}{suffix} is missing" for m in sorted(wanted - present)]
+        faults += [f"{m}{suffix} was not asked for" for m in sorted(present - wanted)]
+    yield check("modules", faults, passed=[", ".join(sorted(wanted))])
 
-    modules, damaged = _read_modules(rpm, {path: name for path, name in files.items() if name})
+    joined = join_package(rpm, parts, objects)
+    yield check("joined", joined.faults, passed=[f"{len(joined.images)} modules as their list says"])
+    yield check("signatures", list(_signature_faults(joined.images, certificate)), passed=[_signer(certificate)])
+    modules, damaged = _read_modules(joined.images)
     yield check("readable", damaged, passed=[f"{len(modules)} modules"])
     yield from _check_modules(cell, modules, symvers)
 
@@ -84,35 +101,37 @@ def _check_modules(cell: Cell, modules: Sequence[Module], symvers: bytes) -> Ite
     yield check("gpl", list(gpl_faults(modules, kernel)), passed=[f"{m.name}: {m.license}" for m in modules])
 
 
-def _module_name(path: str) -> str:
-    """``nvidia`` for ``…/nvidia.ko.xz``, "" for anything that is no module."""
-    stem, dot, suffix = PurePosixPath(path).name.partition(".ko")
-    return stem if dot and suffix in {"", ".xz", ".zst", ".gz"} else ""
+def _module_name(path: str, folder: str, suffix: str) -> str:
+    """``nvidia`` for ``<folder>/nvidia.ko``, "" for anything else."""
+    name = PurePosixPath(path)
+    return name.name.removesuffix(suffix) if str(name.parent) == folder and name.name.endswith(suffix) else ""
 
 
-def _read_modules(rpm: Path, files: dict[str, str]) -> tuple[list[Module], list[str]]:
-    modules, damaged = [], []
-    payload = extract_members(rpm, tuple(files))
-    for path, name in sorted(files.items(), key=lambda item: item[1]):
-        if path not in payload:
-            damaged.append(f"{path} is no regular file")
-            continue
+def _signer(certificate: bytes | None) -> str:
+    return "every module by the given certificate" if certificate else "none, as asked"
+
+
+def _signature_faults(images: Mapping[str, bytes], certificate: bytes | None) -> Iterable[str]:
+    for name, image in sorted(images.items()):
         try:
-            modules.append(read_module(name, _decompress(path, payload[path])))
-        except (ModuleFormatError, lzma.LZMAError, EOFError) as exc:
-            damaged.append(f"{path}: {exc}")
+            plain, signature = split_signature(image)
+        except ValueError as exc:
+            yield f"{name}: {exc}"
+            continue
+        if certificate is None:
+            if signature is not None:
+                yield f"{name}: signed, though this run signs no modules"
+        elif signature is None:
+            yield f"{name}: not signed"
+        elif (fault := cms_fault(plain, signature, certificate)) is not None:
+            yield f"{name}: its signature is not the certificate's: {fault}"
+
+
+def _read_modules(images: Mapping[str, bytes]) -> tuple[list[Module], list[str]]:
+    modules, damaged = [], []
+    for name, image in sorted(images.items()):
+        try:
+            modules.append(read_module(name, image))
+        except ModuleFormatError as exc:
+            damaged.append(f"{name}: {exc}")
     return modules, damaged
-
-
-def _decompress(path: str, data: bytes) -> bytes:
-    if path.endswith(".xz"):
-        return lzma.decompress(data)
-    if not path.endswith(".zst"):
-        return data
-    with tempfile.TemporaryDirectory(prefix="repobuild-zstd-") as tmp:
-        packed, plain = Path(tmp, "module.ko.zst"), Path(tmp, "module.ko")
-        packed.write_bytes(data)
-        done = run(["zstd", "-q", "-d", packed, "-o", plain], timeout=_ZSTD_TIMEOUT, ok=(0, 1))
-        if done.returncode:
-            raise ModuleFormatError(f"zstd cannot unpack it: {done.stderr.strip()}")
-        return plain.read_bytes()

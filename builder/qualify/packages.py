@@ -21,6 +21,11 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
         "/usr/lib/dracut/dracut.conf.d/",
         "/usr/share/doc/nvidia-kmod-common",
     ),
+    "nvidia-kmod-objects": (
+        "/usr/lib/nvidia-kmod/objects/{version}-",
+        "/usr/sbin/nvidia-kmod-join",
+        "/usr/libexec/nvidia-kmod-unpatch",
+    ),
     "nvidia-driver": (
         "/usr/bin/nvidia-",
         "/usr/lib64/xorg/modules/",
@@ -45,7 +50,7 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     "nvidia-driver-cuda-libs": _LIBRARIES,
     "nvidia-firmware": ("/usr/lib/firmware/nvidia/{version}",),
     "nvidia-modprobe": ("/usr/bin/nvidia-modprobe", _MAN),
-    "dkms-nvidia": ("/usr/src/nvidia-{version}",),
+    "dkms-nvidia": ("/usr/src/nvidia-{version}", "/usr/libexec/dkms-nvidia", "/var/log/dkms-nvidia"),
     "cuda-drivers": (),
     "nvidia-open": (),
 }

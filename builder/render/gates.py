@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from builder.errors import RenderError
-from builder.model.cells import Unit
+from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery, Flavor, Kmods, Matrix, PackageRef
 from builder.model.naming import beyond_ours, dkms_capability, driver_ev, gate_capability, gate_nevra, kmod_name
@@ -83,7 +83,9 @@ def _dkms(flavor: Flavor, ev: str) -> tuple[str, ...]:
 
 def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods) -> tuple[str, ...]:
     """What came before in another stream and would stand in the way of a switch to this one."""
-    names = [kmod_name(k.kernel) for k in known] if kmods is Kmods.DKMS else ["dkms-nvidia"]
+    names = ["dkms-nvidia"]
+    if kmods is Kmods.DKMS:
+        names = [*(kmod_name(k.kernel) for k in known), PackageKind.OBJECTS.value]
     if flavor is Flavor.PROPRIETARY:
         names.append("nvidia-open")
     return tuple(dict.fromkeys(names))

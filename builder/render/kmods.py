@@ -1,27 +1,64 @@
-"""Specs made of a kernel tree: precompiled modules for one kernel, and the sources for DKMS."""
+"""Specs made of a kernel tree: modules of one kernel, compiled and packed, NVIDIA's objects, the sources for DKMS."""
 
 from __future__ import annotations
 
 from builder.errors import RenderError
 from builder.model.cells import Cell, Unit
 from builder.model.matrix import Driver, Flavor, Kernel, Matrix
-from builder.model.naming import dkms_capability, driver_ev, kmod_folder, kmod_long_name, kmod_nevra, package_nevra
-from builder.model.sources import DriverSources, SourceFile, SpecFile
-from builder.render.templates import fill_spec
-from builder.render.values import require_compression, require_name, require_nevra, require_payload, require_word
+from builder.model.naming import (
+    dkms_capability,
+    driver_ev,
+    kmod_folder,
+    kmod_long_name,
+    kmod_nevra,
+    kmod_parts,
+    modules_nevra,
+    object_capability,
+    objects_folder,
+    package_nevra,
+)
+from builder.model.sources import DriverSources, KernelObject, SourceFile, SpecFile
+from builder.render.templates import fill_spec, spec_source
+from builder.render.values import require_name, require_nevra, require_payload, require_word
 
 # All modules that NVIDIA's Makefile builds when their folder is in the tree (kernel-open/Makefile, NV_KERNEL_MODULES).
 MAKEFILE_MODULES = ("nvidia", "nvidia-uvm", "nvidia-vgpu-vfio", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 LICENSES = {Flavor.PROPRIETARY: "NVIDIA", Flavor.OPEN: "MIT AND GPL-2.0-only"}
-SUFFIXES = {"none": "", "xz": ".xz", "zstd": ".zst"}
+MODULES_FOLDER = "/usr/lib/nvidia-modules"  # of the compiled modules in the package they leave the buildroot in
+_MODULES_PAYLOAD = "w0.ufdio"  # it is unpacked at once, so packing it would cost time and save nothing
 
 
-def render_kmod(cell: Cell, sources: DriverSources, matrix: Matrix, *, serial: int = 1) -> SpecFile:
-    """The spec of a cell's kmod package; raises RenderError for values that cannot stand in one."""
-    nevra = require_nevra(kmod_nevra(cell, matrix, serial=serial))
+def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFile:
+    """The spec that compiles a cell's modules; raises RenderError for values that cannot stand in one."""
+    nevra = require_nevra(modules_nevra(cell, matrix))
     tree = _kernel_tree(sources, cell.flavor, cell.driver)
-    distribution = cell.distribution
-    compression = require_compression(distribution.kmod_compression)
+    text = fill_spec(
+        "nvidia-modules.spec.j2",
+        nevra=nevra,
+        version=cell.driver.version,
+        flavor=cell.flavor.value,
+        license=LICENSES[cell.flavor],
+        vendor=matrix.vendor,
+        payload=_MODULES_PAYLOAD,
+        source=tree.filename,
+        kernel=_checked(cell.kernel),
+        modules=_modules(cell.driver),
+        excluded=_excluded(cell.driver),
+        folder=MODULES_FOLDER,
+    )
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree,))
+
+
+def render_kmod(
+    cell: Cell, sources: DriverSources, matrix: Matrix, *, serial: int = 1, signer: str | None = None
+) -> SpecFile:
+    """The spec that packs a cell's compiled modules; its sources (packed modules, signatures, list) come later.
+
+    ``signer`` is the common name of who signs the modules, None where nobody does. Raises RenderError for values that
+    cannot stand in a spec.
+    """
+    nevra = require_nevra(kmod_nevra(cell, matrix, serial=serial))
+    modules = _modules(cell.driver)
     text = fill_spec(
         "kmod-nvidia.spec.j2",
         nevra=nevra,
@@ -29,17 +66,47 @@ def render_kmod(cell: Cell, sources: DriverSources, matrix: Matrix, *, serial: i
         flavor=cell.flavor.value,
         license=LICENSES[cell.flavor],
         vendor=matrix.vendor,
-        payload=require_payload(distribution.payload),
-        source=tree.filename,
+        payload=require_payload(cell.distribution.payload),
         kernel=_checked(cell.kernel),
         long_name=require_name(kmod_long_name(cell), "Provides"),
-        modules=_modules(cell.driver),
-        excluded=_excluded(cell.driver),
+        modules=modules,
+        objects=tuple(object_capability(o.sha256) for o in objects_of(cell, sources)),
+        ev=driver_ev(cell.driver, matrix),
         folder=kmod_folder(cell.kernel),
-        compression=compression,
-        suffix=SUFFIXES[compression],
+        parts=kmod_parts(cell.kernel),
+        signer=signer,
     )
-    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree,))
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())
+
+
+def objects_of(cell: Cell, sources: DriverSources) -> tuple[KernelObject, ...]:
+    """The objects that a cell's modules are linked with, sorted by module."""
+    return tuple(o for o in sources.kernel_objects(cell.flavor) if o.module in cell.driver.modules)
+
+
+def render_objects(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial: int = 1) -> SpecFile:
+    """The spec of the objects of one flavor and the program that joins them; raises RenderError."""
+    flavor = unit.flavor
+    if flavor is None:
+        raise RenderError(f"{unit.id}: the objects' package needs a flavor")
+    nevra = require_nevra(package_nevra(unit, matrix, serial=serial))
+    objects = sources.kernel_objects(flavor)
+    for item in objects:
+        require_name(item.filename, f"driver {unit.driver.version}: kernel object")
+    text = fill_spec(
+        "nvidia-kmod-objects.spec.j2",
+        nevra=nevra,
+        version=unit.driver.version,
+        flavor=flavor.value,
+        license=LICENSES[flavor],
+        vendor=matrix.vendor,
+        payload=require_payload(unit.distribution.payload),
+        objects=tuple({"filename": o.filename, "capability": object_capability(o.sha256)} for o in objects),
+        folder=objects_folder(unit.driver, flavor),
+    )
+    own = tuple(spec_source(name) for name in ("nvidia-kmod-join", "nvidia-kmod-unpatch.c"))
+    theirs = tuple(SourceFile(filename=o.filename, path=o.path, sha256=o.sha256, size=o.size) for o in objects)
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(*own, *theirs))
 
 
 def render_dkms(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial: int = 1) -> SpecFile:

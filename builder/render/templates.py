@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from builder.errors import RenderError
+from builder.model.sources import SourceFile
 from builder.render.values import rpm_text
 
 # A wheel carries the templates below builder/data/, a checkout at its top (pyproject.toml, force-include).
@@ -44,6 +46,14 @@ def _spec_environment() -> jinja2.Environment:
 def fill_spec(template: str, **values: object) -> str:
     """Render a template of specs/; raises RenderError when a value is missing or cannot stand in a spec."""
     return _fill(_spec_environment(), template, values)
+
+
+@cache
+def spec_source(name: str) -> SourceFile:
+    """A file of specs/ that goes into source packages as it is."""
+    path = template_folder("specs") / name
+    data = path.read_bytes()
+    return SourceFile(filename=name, path=path, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
 def fill_mock_config(template: str, text: str, **values: object) -> str:

@@ -13,7 +13,6 @@ _WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9._+~^:/@-]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^]*")
 _PAYLOAD = re.compile(r"w[0-9]{1,2}\.(?:gzdio|bzdio|xzdio|lzdio|zstdio|ufdio)")
-COMPRESSIONS = ("none", "xz", "zstd")
 
 
 def rpm_text(value: object) -> object:
@@ -53,13 +52,6 @@ def require_payload(value: str) -> str:
     """The value, when it is a payload description of rpm such as ``w3.zstdio``; raises RenderError."""
     if not _PAYLOAD.fullmatch(value):
         raise RenderError(f"payload {value!r} is not of the form w3.zstdio")
-    return value
-
-
-def require_compression(value: str) -> str:
-    """The value, when it is a compression that kernels know for modules; raises RenderError."""
-    if value not in COMPRESSIONS:
-        raise RenderError(f"kmod_compression {value!r} is none of {', '.join(COMPRESSIONS)}")
     return value
 
 

@@ -4,7 +4,7 @@ Layout (docs/work-folder.md)::
 
     lock  ledger.sqlite  logs/<unit>/  tmp/
     store/sources/<sha256>/<filename>  store/partial/<digest of URL>/
-    store/<kind>/<key>/                kind: prepared, results, signed, roots
+    store/<kind>/<key>/                kind: prepared, modules, results, signed, roots
 
 A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place.
 """
@@ -30,7 +30,7 @@ from builder.store.files import os_failure, remove_tree, sync_path, sync_tree
 from builder.store.ledger import Ledger
 from builder.store.results import RESULT_FILE, read_result, result_document
 
-KINDS = ("prepared", "results", "signed", "roots")
+KINDS = ("prepared", "modules", "results", "signed", "roots")
 
 
 class Store:

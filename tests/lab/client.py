@@ -80,6 +80,31 @@ class Client:
             license=fields["license"],
         )
 
+    def module_field(self, release: str, field: str, name: str = "nvidia") -> str:
+        """One field of ``modinfo -k RELEASE``, empty when the module has none."""
+        return self.run("modinfo", "-k", release, "-F", field, name).stdout.strip()
+
+    def module_files(self) -> list[str]:
+        """Every file below /lib/modules whose name says NVIDIA, and every link, relative to that folder."""
+        top = self.root / "usr/lib/modules"
+        return sorted(str(p.relative_to(top)) for p in top.rglob("nvidia*") if p.is_symlink() or not p.is_dir())
+
+    def make_own_kernel(self, base: str, release: str, config: str = "") -> None:
+        """An admin's own kernel, of which no package knows: a copy of ``base`` and its build tree under another name.
+
+        ``config`` is a line added to what every compilation for it sees.
+        """
+        sources, modules = self.root / "usr/src/kernels", self.root / "usr/lib/modules"
+        run(["cp", "-a", sources / base, sources / release], timeout=300)
+        run(["cp", "-a", modules / base, modules / release], timeout=300)
+        (modules / release / "build").unlink()
+        (modules / release / "build").symlink_to(f"/usr/src/kernels/{release}")
+        (sources / release / "include/config/kernel.release").write_text(f"{release}\n")
+        (sources / release / "include/generated/utsrelease.h").write_text(f'#define UTS_RELEASE "{release}"\n')
+        with (sources / release / "include/generated/autoconf.h").open("a") as header:
+            header.write(f"{config}\n")
+        self.run("depmod", "-a", release)
+
     def use_published(self, distribution: str = "lab9") -> None:
         """Enable the published repository by its own .repo file."""
         shutil.copyfile(

@@ -1,0 +1,136 @@
+"""What the compiler said of a kernel when NVIDIA's conftest asked: kept for the next driver built for that kernel.
+
+specs/nvidia-conftest-cache.sh writes and reads the answers inside a buildroot and knows each by the digest of all that
+can change it, so a wrong or missing file costs time and never changes a byte: it is no part of any key.
+
+Layout: ``store/conftest/<devel sha256>.answers``. First line the format; then a block for each toolchain and state of
+the kernel's headers, the one merged last first: a line ``identity <digest>``, and ``<digest of question> <0|1>`` lines.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.errors import StoreError
+from builder.model.sources import SourceFile
+from builder.store.files import os_failure, sync_path
+from builder.store.store import Store
+
+FORMAT = "repobuild-conftest 1"
+ANSWERS_FILE = "conftest-answers"  # its name as a source of the modules' spec, and among what that leaves
+_BLOCKS = 4  # toolchains remembered of a kernel
+_IDENTITY = re.compile(r"identity (?P<digest>[0-9a-f]{64})")
+_ANSWER = re.compile(r"(?P<question>[0-9a-f]{64}) (?P<status>[01])")
+_Blocks = dict[str, dict[str, str]]  # by identity: status by question
+
+
+def answers_source(store: Store, devel_sha256: str, folder: Path) -> SourceFile:
+    """Write what is known of the kernel with that devel package into ``folder``, as a source for its next build.
+
+    An empty file when nothing is known: the spec names it either way.
+    """
+    path = folder / ANSWERS_FILE
+    try:
+        data = _place(store, devel_sha256).read_bytes()
+    except FileNotFoundError:
+        data = b""
+    try:
+        path.write_bytes(data)
+    except OSError as exc:
+        raise os_failure(exc, path) from exc
+    return SourceFile(filename=path.name, path=path, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def merge_answers(store: Store, devel_sha256: str, data: bytes) -> int:
+    """Add the answers that a build used to those of its kernel; returns how many were new.
+
+    Whole or not at all, whatever else merges or reads at the time. A question with two answers is forgotten. Raises
+    StoreError for what the shim did not write, DiskFullError.
+    """
+    new = _parse(data, "the answers that the build left")
+    place = _place(store, devel_sha256)
+    try:
+        place.parent.mkdir(exist_ok=True)
+        with _locked(place.parent):
+            old = _read(place)
+            merged, added = _merge(old, new)
+            if merged != old:
+                _write(store, place, merged)
+    except OSError as exc:
+        raise os_failure(exc, place) from exc
+    return added
+
+
+def _place(store: Store, devel_sha256: str) -> Path:
+    return store.work / "store/conftest" / f"{devel_sha256}.answers"
+
+
+def _merge(old: Mapping[str, Mapping[str, str]], new: _Blocks) -> tuple[_Blocks, int]:
+    merged: _Blocks = {}
+    added = 0
+    for identity, answers in new.items():
+        known = dict(old.get(identity, {}))
+        contradicted = {q for q, status in answers.items() if known.get(q, status) != status}
+        added += len(answers.keys() - known.keys())
+        merged[identity] = {q: s for q, s in (known | answers).items() if q not in contradicted}
+    merged |= {identity: dict(known) for identity, known in old.items() if identity not in merged}
+    return dict(list(merged.items())[:_BLOCKS]), added
+
+
+def _read(place: Path) -> _Blocks:
+    """What was merged before; nothing when it is not what this program writes, as it can be asked again."""
+    try:
+        return _parse(place.read_bytes(), str(place))
+    except (FileNotFoundError, StoreError):
+        return {}
+
+
+def _parse(data: bytes, where: str) -> _Blocks:
+    lines = data.decode("ascii", errors="replace").splitlines()
+    if not lines or lines[0] != FORMAT:
+        raise StoreError(f"{where}: not of the format '{FORMAT}'")
+    blocks: _Blocks = {}
+    answers: dict[str, str] | None = None
+    contradicted: set[tuple[str, str]] = set()
+    identity = ""
+    for number, line in enumerate(lines[1:], start=2):
+        if match := _IDENTITY.fullmatch(line):
+            identity = match["digest"]
+            answers = blocks.setdefault(identity, {})
+        elif answers is not None and (match := _ANSWER.fullmatch(line)):
+            if answers.setdefault(match["question"], match["status"]) != match["status"]:
+                contradicted.add((identity, match["question"]))
+        else:
+            raise StoreError(f"{where}:{number}: no answer of conftest: {line[:80]!r}")
+    for block, question in contradicted:
+        del blocks[block][question]
+    return blocks
+
+
+def _write(store: Store, place: Path, blocks: _Blocks) -> None:
+    lines = [FORMAT]
+    for identity, answers in blocks.items():
+        lines += [f"identity {identity}", *(f"{question} {status}" for question, status in sorted(answers.items()))]
+    with store.tmp() as tmp:
+        file = tmp / place.name
+        file.write_text("\n".join(lines) + "\n")
+        sync_path(file)
+        file.replace(place)
+        sync_path(place.parent)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one thread or process merges at a time; readers need no lock, a file is replaced whole."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,314 @@
+#!/bin/sh
+# Remembers what NVIDIA's conftest.sh asks the compiler about a kernel. The time changes, the bytes never do: a question
+# is known by the SHA-256 of all that can change its answer, and whatever is not understood goes to the compiler.
+#
+#   nvidia-conftest-cache.sh prepare FOLDER TREE DEVEL SOURCE CC [ANSWERS]   before make; FOLDER is made
+#   make REPOBUILD_CONFTEST=FOLDER/conftest.mk …                             says nothing when TREE was not prepared
+#   nvidia-conftest-cache.sh collect FOLDER OUTPUT                           after make; OUTPUT is always written
+#   nvidia-conftest-cache.sh cc FOLDER …                                     the compiler that conftest.sh is given
+#
+# A question: the text, the flags, every header of the kernel's build tree, the compiler's programs with their libraries
+# and headers. What differs between drivers and cannot matter is left out of it:
+#   - the folder of the driver's tree and conftest's process number in the flags;
+#   - -DNV_… that neither the text nor a header of the kernel names;
+#   - a repeated -std, and -Wno-error where no -Werror is before it;
+#   - "#if defined(NV_…_PRESENT)" of the text: conftest/headers.h decides it, what is left out is left out of the text;
+#   - the second reading of generated/autoconf.h (the flags include it first), when it holds nothing but definitions;
+#   - indentation and empty lines.
+# A text that includes any other file of the driver's tree is not remembered, nor is an answer during which the compiler
+# read one (-H tells), nor a failure that is not the compiler's own verdict on the text.
+#
+# OUTPUT holds each answer this build used, sorted, whether remembered or new: the same with and without ANSWERS. Its
+# form, and that of ANSWERS: the format, then "identity <digest of kernel and compiler>" and "<question> <0|1>" lines.
+# POSIX sh, awk, coreutils, findutils, grep: what every kernel buildroot has.
+set -u
+FORMAT="repobuild-conftest 1"
+EMPTY=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 # SHA-256 of nothing
+
+say() { echo "repobuild: conftest answers: $*"; }
+
+hash_of() { sha256sum | cut -c1-64; }
+
+# Contents of the programs a compilation runs, of the libraries they load, and of the compiler's own headers.
+compiler_identity() {
+    "$cc" --version
+    for program in "$cc" "$("$cc" -print-prog-name=cc1)" "$("$cc" -print-prog-name=as)"; do
+        path=$(command -v "$program") || continue
+        readlink -f "$path"
+        ldd "$(readlink -f "$path")" 2>/dev/null | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }'
+    done | LC_ALL=C sort -u | while read -r file; do sha256sum <"$file"; done
+    (cd "$own" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+}
+
+# Names and contents of the headers that a kernel's build tree offers.
+kernel_identity() {
+    for place in $trees; do
+        (cd "$place" && find . -follow -name '*.h' -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    done
+}
+
+# Files of the driver's tree that a header of the kernel could reach: it asks for a file of that name.
+reachable() {
+    {
+        (cd "$tree" && find . -name '*.h' | sed 's,^\./,,')
+        (cd "$tree/common/inc" 2>/dev/null && find . -name '*.h' | sed 's,^\./,,')
+    } >"$folder/own-names"
+    grep -rhoE --include='*.h' '^[[:space:]]*#[[:space:]]*include[[:space:]]*["<][^">]+' $trees |
+        sed 's/^[^"<]*["<]//' | LC_ALL=C sort -u | grep -Fx -f "$folder/own-names"
+}
+
+prepare() {
+    folder=$1 tree=$(cd "$2" && pwd -P) devel=$3 source=$4 cc=$5 answers=${6:-}
+    here=$(cd "$(dirname "$0")" && pwd -P)/$(basename "$0")
+    rm -rf "$folder"
+    mkdir -p "$folder/answers" || return 1
+    folder=$(cd "$folder" && pwd -P)
+    : >"$folder/used"
+    case "$folder $tree $devel $source $here" in
+        *[!A-Za-z0-9/._+~\ ,=@^-]*) say "off: a folder's name holds a character that a shell would not keep"; return ;;
+    esac
+    case "$tree$devel$source$folder$here" in *" "*) say "off: a folder's name holds a blank"; return ;; esac
+    for variable in CPATH C_INCLUDE_PATH GCC_EXEC_PREFIX COMPILER_PATH CCC_OVERRIDE_OPTIONS GCC_COMPARE_DEBUG; do
+        if env | grep -q "^$variable="; then say "off: $variable is set"; return; fi
+    done
+    if ! grep -q '^NV_CONFTEST_CFLAGS ' "$tree/Kbuild" || ! grep -q '^NV_CONFTEST_CMD ' "$tree/Kbuild"; then
+        say "off: this tree's Kbuild has no conftest of the kind known here"
+        return
+    fi
+    trees=$devel
+    if [ "$(cd "$source" && pwd -P)" != "$(cd "$devel" && pwd -P)" ]; then trees="$devel $source/"; fi
+    own=$("$cc" -print-file-name=include)
+    if [ ! -d "$own" ]; then say "off: $cc tells no folder of its headers"; return; fi
+    # A kernel's header that asks for a file the driver has, too: answers are then of this driver's tree alone.
+    shared=$(reachable)
+    identity=$({
+        echo "$FORMAT"
+        kernel_identity
+        compiler_identity
+        if [ -n "$shared" ]; then (cd "$tree" && find . -name '*.h' -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum); fi
+    } | hash_of)
+    words=$(grep -rhowE --include='*.h' 'NV_[A-Za-z0-9_]+' $trees | LC_ALL=C sort -u | tr '\n' ' ')
+    autoconf=$(for place in $trees; do find "$place" -follow -path '*/generated/autoconf.h'; done)
+    # More than one, or more in it than definitions: its second reading is not left out.
+    if grep -qs 'undef.*CONFIG_' "$devel/include/linux/kconfig.h" "$source/include/linux/kconfig.h"; then autoconf=; fi
+    if [ ! -f "$autoconf" ] || grep -qvE '^(#define CONFIG_[A-Za-z0-9_]+ .*[^\\]|/?[ *].*|)$' "$autoconf"; then autoconf=; fi
+    cat >"$folder/settings" <<END
+tree='$tree' devel='$devel' source='$source' cc='$cc' own='$own' identity='$identity' words='$words' autoconf='$autoconf'
+END
+    echo "$identity" >"$folder/identity"
+    if [ -n "$answers" ] && [ -s "$answers" ]; then
+        if [ "$(head -n 1 "$answers")" = "$FORMAT" ]; then
+            awk -v folder="$folder/answers/" -v identity="$identity" '
+                $1 == "identity" { mine = $2 == identity }
+                mine && NF == 2 && length($1) == 64 && $2 ~ /^[01]$/ { print $2 >(folder $1); close(folder $1) }' "$answers"
+        else
+            say "not read: $answers is of another format"
+        fi
+    fi
+    # Flags once instead of for each test (each time three compilers are started, one after the other); then the
+    # compiler of the tests. Both as late as Kbuild itself would look, and only what is recognized is replaced.
+    cat >"$folder/conftest.mk" <<END
+\$(eval repobuild_conftest_cflags = \$(value NV_CONFTEST_CFLAGS))
+NV_CONFTEST_CFLAGS = \$(eval NV_CONFTEST_CFLAGS := \$\$(repobuild_conftest_cflags))\$(NV_CONFTEST_CFLAGS)
+NV_CONFTEST_CMD := \$(subst \$(NV_CONFTEST_SCRIPT) "\$(strip \$(CC))",\$(NV_CONFTEST_SCRIPT) "/bin/sh $here cc $folder",\$(NV_CONFTEST_CMD))
+ifeq (\$(findstring $here,\$(NV_CONFTEST_CMD)),)
+\$(error repobuild: Kbuild calls conftest.sh in an unknown way: \$(NV_CONFTEST_CMD))
+endif
+END
+    printf '\nifneq ($(REPOBUILD_CONFTEST),)\ninclude $(REPOBUILD_CONFTEST)\nendif\n' >>"$tree/Kbuild"
+    say "$(ls "$folder/answers" | wc -l) known, identity $identity${shared:+, of this tree alone: $shared}"
+}
+
+# The question as text, nothing when it cannot be remembered.
+QUESTION='
+function other(text, from, to,    at, done) {
+    while ((at = index(text, from)) > 0) { done = done substr(text, 1, at - 1) to; text = substr(text, at + length(from)) }
+    return done text
+}
+function exists(path,    line, found) { found = (getline line <path) >= 0; close(path); return found }
+function inside(path) {
+    return index(path, tree "/") == 1 || path == tree || index(path, devel "/") == 1 || \
+        index(path, source "/") == 1 || index(path, own) == 1
+}
+function never() { exit 3 }
+function names(text, into) {
+    while (match(text, /NV[A-Za-z0-9_]*/)) { into[substr(text, RSTART, RLENGTH)]; text = substr(text, RSTART + RLENGTH) }
+}
+# The text without the branches that conftest/headers.h decides; the text itself when its form is not a simple one.
+function reduced(text,    count, lines, i, line, name, depth, decided, taken, live, left, early) {
+    live = early = 1
+    count = split(text, lines, "\n")
+    for (i = 1; i <= count; i++) {
+        line = lines[i]
+        sub(/^[ \t]+/, "", line); sub(/[ \t]+$/, "", line)
+        if (line == "") continue
+        if (line ~ /^#[ \t]*if[ \t]+defined\(NV_[A-Z0-9_]+_PRESENT\)$/) {
+            name = line; sub(/^.*\(/, "", name); sub(/\)$/, "", name)
+            if (name in kernels) return text
+            decided[++depth] = live; taken[depth] = name in present
+        } else if (line ~ /^#[ \t]*if/) decided[++depth] = 0
+        else if (line ~ /^#[ \t]*el/ && depth && decided[depth]) {
+            if (line !~ /^#[ \t]*else$/) return text
+            taken[depth] = !taken[depth]
+        } else if (line ~ /^#[ \t]*endif/) {
+            if (!depth) return text
+            if (!decided[depth--]) { if (live) left = left line "\n"; continue }
+        } else {
+            if (!live) continue
+            if (early && autoconf != "" && line == "#include <generated/autoconf.h>") continue
+            if (line ~ /^#[ \t]*include/ && line !~ /^#include (<linux\/kconfig.h>|"conftest\/headers.h")$/) early = 0
+            if (line ~ /^#[ \t]*(define|undef)[ \t]+CONFIG/) early = 0
+            left = left line "\n"
+            continue
+        }
+        if (line ~ /^#[ \t]*(if|el)/ && live && !decided[depth]) left = left line "\n"
+        live = 1
+        for (name = 1; name <= depth; name++) if (decided[name] && !taken[name]) live = 0
+    }
+    return depth ? text : left
+}
+BEGIN {
+    tree = ENVIRON["q_tree"]; devel = ENVIRON["q_devel"]; source = ENVIRON["q_source"]; own = ENVIRON["q_own"]
+    while ((getline line <ENVIRON["q_file"]) > 0) text = text line "\n"
+    if (text == "" || text ~ /has_include|include_next|#[ \t]*import/) never()
+    count = split(ENVIRON["q_words"], word, " ")
+    for (i = 1; i <= count; i++) kernels[word[i]]
+    names(text, named)
+    plain = text !~ /##|\/\*|\/\/|\\\n|__LINE__|BUILD_BUG|[aA][sS][sS][eE][rR][tT]|#[ \t]*(define|undef)[ \t]+NV_/
+
+    count = split(ENVIRON["q_flags"], word, " ")
+    for (i = 1; i <= count; i++) {
+        flag = word[i]
+        if (flag ~ /^(@|-fplugin|-specs|-B|-wrapper|-x|-save|-M[DFTQ]|-MMD|-Wp,|-o)/) never()
+        path = flag
+        sub(/^(-I|-isystem|-iquote|-idirafter|-imacros|-include|-isysroot|--sysroot=|-L)/, "", path)
+        if (path ~ /^\// && !inside(path)) never()
+        if (flag ~ /^-I/ && path !~ /^\//) never()
+        if (flag ~ /^-I/ && index(path, tree) == 1) searched[path]
+        if (flag == "-include" && word[i + 1] == ENVIRON["q_autoconf"]) autoconf = word[i + 1]
+        if (flag == "-Werror") strict = 1
+        if (flag == "-Wno-error" && !strict) continue
+        if (flag ~ /^-std=/) { if (flag == standard) continue; standard = flag }
+        if (flag ~ /^-[DU]NV_.*_PRESENT/) plain = 0
+        if (flag ~ /^-DNV_/ && text !~ /##/) {
+            name = substr(flag, 3); sub(/=.*/, "", name)
+            if (!(name in named) && !(name in kernels)) continue
+        }
+        flag = other(flag, tree, "@TREE@")
+        gsub(/#conftest[0-9]+/, "#conftest", flag)
+        sub(/^conftest[0-9]+\.c$/, "conftest.c", flag)
+        flags = flags flag "\n"
+    }
+    searched[tree]
+    count = split(text, lines, "\n")
+    for (i = 1; i <= count; i++) {
+        if (lines[i] !~ /#[ \t]*include/) continue
+        if (!match(lines[i], /["<][^">]+[">]/)) never()
+        name = substr(lines[i], RSTART + 1, RLENGTH - 2)
+        if (name == "conftest/headers.h") {
+            if (i > 1) plain = 0
+            headers = 1
+            continue
+        }
+        for (folder in searched) if (exists(folder "/" name)) never()
+    }
+    if (headers) {
+        path = tree "/conftest/headers.h"
+        if (!exists(path)) never()
+        while ((getline line <path) > 0) {
+            known = known line "\n"
+            if (line ~ /^#define NV_[A-Z0-9_]+_PRESENT$/) { split(line, word, " "); present[word[2]] }
+            else if (line !~ /^(#undef NV_[A-Z0-9_]+_PRESENT|\/\/.*|)$/) plain = 0
+        }
+        if (plain) {
+            for (name in present) if (name in kernels) plain = 0
+        }
+        if (plain) {
+            text = reduced(text)
+            known = ""
+            # In the order in which the text names them: no other matters to it.
+            for (rest = text; match(rest, /NV[A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH)) {
+                name = substr(rest, RSTART, RLENGTH)
+                if (name in present && !(name in told)) { told[name]; known = known "#define " name "\n" }
+            }
+        }
+    }
+    printf "%s\n%s\n%s\n%s", ENVIRON["q_identity"], flags, text, known
+}'
+
+# Succeeds when what the compiler said shows that it read nothing but the kernel and itself, and that a failure is its
+# verdict on the text.
+VERDICT='
+BEGIN { tree = ENVIRON["q_tree"]; devel = ENVIRON["q_devel"]; source = ENVIRON["q_source"]; own = ENVIRON["q_own"] }
+/^\.+ / {
+    path = $2
+    if (path == "conftest/headers.h" || path == "./conftest/headers.h" || path == tree "/conftest/headers.h") next
+    if (index(path, devel "/") == 1 && path ~ /\.h$/ || index(path, source "/") == 1 && path ~ /\.h$/ || index(path, own) == 1) next
+    bad = 1
+}
+/error: / { said = 1 }
+/internal compiler error|signal terminated|No space left|annot allocate|out of memory|cannot execute|write error|Input\/output/ { bad = 1 }
+END { exit bad || (ENVIRON["q_status"] != 0 && !said) }'
+
+compile() {
+    folder=$1
+    shift
+    . "$folder/settings"
+    case " $* " in
+        *" -nostdinc "*" -c conftest"*.c" ") question=${*##* } ;;
+        *" -E -M "*" -nostdinc "*" - ") question=- ;;
+        *) exec "$cc" "$@" ;;
+    esac
+    text=$question
+    if [ "$text" = - ]; then
+        text=$folder/text.$$
+        cat >"$text"
+    fi
+    export q_tree="$tree" q_devel="$devel" q_source="$source" q_own="$own" q_words="$words" q_identity="$identity"
+    export q_file="$text" q_flags="$*" q_autoconf="$autoconf"
+    key=$(awk "$QUESTION" </dev/null | sha256sum)
+    key=${key%% *}
+    if [ "$key" != "$EMPTY" ] && [ -f "$folder/answers/$key" ]; then
+        read -r status <"$folder/answers/$key"
+        if [ "$status$question" != "0-" ] && [ "$status" = 0 ]; then : >"${question%.c}.o"; fi
+    else
+        if [ "$question" = - ]; then
+            LC_ALL=C "$cc" -H "$@" <"$text" 2>"$folder/said.$$"
+            status=$?
+        else
+            LC_ALL=C "$cc" -H "$@" 2>"$folder/said.$$"
+            status=$?
+            if [ "$status" = 0 ] && [ ! -f "${question%.c}.o" ]; then key=$EMPTY; fi
+        fi
+        q_status=$status awk "$VERDICT" "$folder/said.$$" || key=$EMPTY
+        [ "$status" -le 1 ] || key=$EMPTY
+        echo "$status $question $key" >>"$folder/asked"
+    fi
+    if [ "$question" = - ]; then rm -f "$text"; fi
+    rm -f "$folder/said.$$"
+    # A short line is appended whole, whoever else appends.
+    if [ "$key" != "$EMPTY" ]; then echo "$key $status" >>"$folder/used"; fi
+    return "$status"
+}
+
+collect() {
+    {
+        echo "$FORMAT"
+        if [ -f "$1/identity" ]; then
+            echo "identity $(cat "$1/identity")"
+            LC_ALL=C sort -u "$1/used"
+        fi
+    } >"$2"
+    asked=0
+    if [ -f "$1/asked" ]; then asked=$(wc -l <"$1/asked"); fi
+    say "$(LC_ALL=C sort -u "$1/used" | wc -l) used, $asked asked of the compiler"
+}
+
+command=$1
+shift
+case $command in
+    prepare) prepare "$@" ;;
+    collect) collect "$@" ;;
+    cc) compile "$@" ;;
+    *) echo "usage: $0 prepare|collect|cc …" >&2; exit 2 ;;
+esac

@@ -1,0 +1,150 @@
+"""A client root for the levels above "static": one kernel and the packages of one cell, installed by dnf.
+
+Scriptlets run as they would on a client, in namespaces that end with the process: nothing stays mounted or running,
+also when this process is killed. What runs inside is this module, too: ``python -m builder.qualify.roots JOB``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from builder.errors import DiskFullError, QualifyError, RepobuildError, ToolError, ToolMissingError, ToolTimeoutError
+from builder.model.matrix import Chroot, Kernel
+from builder.tools.confine import namespaces
+from builder.tools.dnf import Dnf, dbpath
+from builder.tools.mounts import api_filesystems
+from builder.tools.repomd import is_local
+from builder.tools.rpms import read_header
+from builder.tools.run import run, tail, which
+
+# What the initramfs takes its programs from, beside the kernel.
+_PACKAGES = ("kmod", "bash", "/usr/bin/dmesg", "/usr/bin/mount")
+_TOOLS = ("unshare", "setpriv", "dnf", "rpm")
+_UNREACHABLE = ("Failed to download metadata", "Cannot download", "Curl error", "Could not resolve host")
+_RPM_LOG = "var/log/dnf.rpm.log"  # of the root: dnf tells of scriptlets, and what they print, nowhere else
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ([A-Z]+) ")
+_SCRIPTLET = re.compile(r"scriptlet failed|Error in \S+ scriptlet|scriptlet in rpm package")
+_LINES = 40  # of dnf's words, looked at and kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledRoot:
+    """A root with one kernel and a cell's packages."""
+
+    path: Path  # absolute
+    database: str  # path of its rpm database, inside
+    packages: tuple[str, ...]  # names of the packages that are under test
+    complaints: tuple[str, ...] = ()  # of their scriptlets that failed, which dnf takes for success
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    chroot: Chroot
+    root: Path
+    dnf: Path
+    specs: tuple[str, ...]
+    log: Path
+    timeout: float  # seconds
+
+
+def make_install_root(
+    chroot: Chroot,
+    kernel: Kernel,
+    rpms: Sequence[Path],
+    root: Path,
+    *,
+    log: Path,
+    timeout: float,
+    cache: Path | None = None,
+) -> InstalledRoot:
+    """Install a kernel, kmod and these RPMs (with what they require of the chroot's repositories) into ``root``.
+
+    ``root`` is made and must not exist. ``cache`` is a folder for dnf's own files which one process at a time may use
+    again; without it they are thrown away. Raises QualifyError with dnf's words where the packages cannot be installed,
+    ToolError where a repository cannot be reached, ToolTimeoutError, DiskFullError, ToolMissingError; a failed root
+    stays for the caller to remove.
+    """
+    _require_root()
+    names = tuple(read_header(rpm).nevra.name for rpm in rpms)
+    core = f"{kernel.core.name}-{kernel.core.evr}.{kernel.arch}"
+    specs = (core, *_PACKAGES, *(str(rpm.absolute()) for rpm in rpms))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True)
+    dnf = cache or root.parent / f".{root.name}-dnf"
+    dnf.mkdir(parents=True, exist_ok=True)
+    job = _Job(
+        chroot=chroot, root=root.absolute(), dnf=dnf.absolute(), specs=specs, log=log.absolute(), timeout=timeout
+    )
+    path = root.parent / f".{root.name}-job.json"
+    path.write_bytes(TypeAdapter(_Job).dump_json(job))
+    argv = [*namespaces(network=not is_local(chroot)), sys.executable, "-I", "-m", "builder.qualify.roots", str(path)]
+    try:
+        run(argv, timeout=timeout, log=log)
+    except (ToolMissingError, ToolTimeoutError, DiskFullError):
+        raise
+    except ToolError as exc:
+        raise _failure(kernel, log) from exc
+    finally:
+        path.unlink()
+        if cache is None:
+            shutil.rmtree(dnf, ignore_errors=True)
+    complaints = _scriptlet_failures(job.root / _RPM_LOG, names)
+    return InstalledRoot(path=job.root, database=dbpath(chroot), packages=names, complaints=complaints)
+
+
+def _scriptlet_failures(log: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """What was said of failed scriptlets of these packages, then what any scriptlet printed; empty if none failed."""
+    if not log.is_file():
+        return ()
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    said = [
+        _STAMP.sub("", line).strip() for line in lines if " SUBDEBUG " not in line and "logging initialized" not in line
+    ]
+    failed = [line for line in said if _SCRIPTLET.search(line) and any(name in line for name in names)]
+    return (*failed, *(line for line in said if line not in failed))[:_LINES] if failed else ()
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise QualifyError(
+            "the levels install, boot and secureboot need root: packages are installed into a root of their own",
+            hint="run as root (sudo repobuild …), or ask for the level static only",
+        )
+    missing = [tool for tool in _TOOLS if which(tool) is None]
+    if missing:
+        raise ToolMissingError(f"programs are not installed: {', '.join(missing)}", hint="install util-linux, dnf, rpm")
+
+
+def _failure(kernel: Kernel, log: Path) -> RepobuildError:
+    lines = tail(log, _LINES)
+    if any(word in line for line in lines for word in _UNREACHABLE):
+        return ToolError(f"{kernel.release}: a repository cannot be reached", details=lines, log=log)
+    return QualifyError(f"{kernel.release}: the packages cannot be installed beside it", details=lines, log=log)
+
+
+def main(path: str) -> int:
+    """Inside the namespaces, as process 1 of them: install; 0 when done, 1 when dnf failed (its words are logged)."""
+    # Process 1 ignores signals it has no handler for; leaving at once lets the kernel end everything else.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(143))
+    os.umask(0o022)
+    job = TypeAdapter(_Job).validate_json(Path(path).read_bytes())
+    api_filesystems(job.root)
+    try:
+        Dnf(job.chroot, job.dnf).install(job.root, job.specs, timeout=job.timeout, log=job.log)
+    except RepobuildError as exc:
+        sys.stderr.write(f"{exc.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,45 @@
+"""Kernel module files: plain bytes of compressed ones, and the signature that stands behind a module's own bytes."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+from builder.errors import ToolError
+from builder.tools.run import run
+
+_ZSTD_TIMEOUT = 300.0  # seconds
+_MAGIC = b"~Module signature appended~\n"
+_SIGNATURE = struct.Struct(">BBBBB3xI")  # struct module_signature of linux/include/linux/module_signature.h
+
+
+def read_module_file(path: Path) -> bytes:
+    """The plain bytes of a .ko, .ko.xz, .ko.zst or .ko.gz; raises ToolError for a damaged one."""
+    try:
+        if path.name.endswith(".xz"):
+            return lzma.decompress(path.read_bytes())
+        if path.name.endswith(".gz"):
+            return zlib.decompress(path.read_bytes(), wbits=31)
+    except (lzma.LZMAError, zlib.error, EOFError) as exc:
+        raise ToolError(f"{path}: cannot be unpacked: {exc}") from exc
+    if not path.name.endswith(".zst"):
+        return path.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="repobuild-zstd-") as tmp:
+        plain = Path(tmp, "module.ko")
+        run(["zstd", "-q", "-d", path, "-o", plain], timeout=_ZSTD_TIMEOUT)
+        return plain.read_bytes()
+
+
+def split_signature(data: bytes) -> tuple[bytes, bytes]:
+    """A module's own bytes and what is appended to sign them (``b""``: nothing is)."""
+    if not data.endswith(_MAGIC):
+        return data, b""
+    descriptor = len(data) - len(_MAGIC) - _SIGNATURE.size
+    if descriptor < 0:
+        return data, b""
+    *_rest, size = _SIGNATURE.unpack_from(data, descriptor)
+    cut = max(0, descriptor - size)
+    return data[:cut], data[cut:]

@@ -52,7 +52,7 @@ class Client:
     def run(self, *argv: str, ok: Collection[int] = (0,), timeout: float = 600) -> Completed:
         """Run a program inside, in mount, process and network namespaces of its own."""
         spaces = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--propagation", "private"]
-        enter = ["sh", "-c", _ENTER, "enter", self.root, self.distro.repository, self.repo]
+        enter: list[str | Path] = ["sh", "-c", _ENTER, "enter", self.root, self.distro.repository, self.repo]
         return run([*spaces, "--", *enter, *argv], timeout=timeout, ok=ok)
 
     def dnf(self, *argv: str, ok: Collection[int] = (0,)) -> Completed:
@@ -129,14 +129,10 @@ def make_client(root: Path, distro: LabDistro, repo: Path, packages: Sequence[st
         "module_platform_id": distro.platform,
         "keepcache": "0",
     }
-    run(
-        ["dnf", "-y", "-q", "-c", home / "dnf.conf", "--installroot", root, "--releasever", distro.releasever]
-        + [f"--setopt={k}={v}" for k, v in options.items()]
-        + ["--repofrompath", f"lab,{distro.repository.as_uri()}", "--repo", "lab", "--nogpgcheck"]
-        + ["install", *distro.client_packages, *packages],
-        timeout=900,
-        env={"HOME": str(home)},
-    )
+    dnf: list[str | Path] = ["dnf", "-y", "-q", "-c", home / "dnf.conf", "--installroot", root]
+    dnf += ["--releasever", distro.releasever, *(f"--setopt={k}={v}" for k, v in options.items())]
+    dnf += ["--repofrompath", f"lab,{distro.repository.as_uri()}", "--repo", "lab", "--nogpgcheck"]
+    run([*dnf, "install", *distro.client_packages, *packages], timeout=900, env={"HOME": str(home)})
     (root / "etc/dnf/dnf.conf").write_text(_DNF_CONF)
     (root / "etc/yum.repos.d/lab.repo").write_text(_LAB_REPO)
     # The host archive's dnf keeps a local repository of what it installs and wants createrepo_c for it; EL's does not.

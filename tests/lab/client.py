@@ -97,6 +97,8 @@ class Client:
         sources, modules = self.root / "usr/src/kernels", self.root / "usr/lib/modules"
         run(["cp", "-a", sources / base, sources / release], timeout=300)
         run(["cp", "-a", modules / base, modules / release], timeout=300)
+        for added in ("extra", "updates"):  # what somebody built for the kernel that is copied
+            shutil.rmtree(modules / release / added, ignore_errors=True)
         (modules / release / "build").unlink()
         (modules / release / "build").symlink_to(f"/usr/src/kernels/{release}")
         (sources / release / "include/config/kernel.release").write_text(f"{release}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,11 @@ def need_root() -> None:
         if os.environ.get("REPOBUILD_CI") == "1":
             pytest.fail("not root")
         pytest.skip("not root")
+
+
+def need_header(header: str) -> None:
+    """Skip (or, under REPOBUILD_CI=1, fail) the calling test unless the host's compiler finds a C header."""
+    if not Path("/usr/include", header).is_file():
+        if os.environ.get("REPOBUILD_CI") == "1":
+            pytest.fail(f"not installed: {header}")
+        pytest.skip(f"not installed: {header}")

@@ -16,6 +16,8 @@ from builder.render import (
     render_gate,
     render_kmod,
     render_mock_config,
+    render_modules,
+    render_objects,
     render_open_meta,
 )
 from tests.golden import sample
@@ -24,9 +26,16 @@ COMPUTE_ONLY = ("CUDA_LIB", "CUDA_SYMLINK", "UTILITY_LIB", "UTILITY_BINARY", "DO
 LAB_TEMPLATES = Path(__file__).parents[1] / "lab" / "mock-configs"
 
 
-def _kmod(flavor: Flavor, compression: str, **changes: object) -> SpecFile:
-    dist = sample.distribution(kmod_compression=compression)
-    return render_kmod(sample.cell(flavor=flavor, dist=dist, **changes), sample.sources(), sample.MATRIX)  # type: ignore[arg-type]
+def _kmod(flavor: Flavor, signer: str | None) -> SpecFile:
+    return render_kmod(sample.cell(flavor=flavor), sample.sources(), sample.MATRIX, signer=signer)
+
+
+def _modules(flavor: Flavor, **changes: object) -> SpecFile:
+    return render_modules(sample.cell(flavor=flavor, **changes), sample.sources(), sample.MATRIX)  # type: ignore[arg-type]
+
+
+def _objects(flavor: Flavor) -> SpecFile:
+    return render_objects(sample.unit(PackageKind.OBJECTS, flavor=flavor), sample.sources(), sample.MATRIX)
 
 
 def _dkms_gate() -> SpecFile:
@@ -46,9 +55,11 @@ def _proprietary_gate() -> SpecFile:
 
 
 SPECS: dict[str, Callable[[], SpecFile]] = {
-    "kmod-open-xz.spec": lambda: _kmod(Flavor.OPEN, "xz"),
-    "kmod-proprietary-zstd.spec": lambda: _kmod(Flavor.PROPRIETARY, "zstd"),
-    "kmod-cloud-none.spec": lambda: _kmod(Flavor.OPEN, "none", k=sample.CLOUD),
+    "modules-open.spec": lambda: _modules(Flavor.OPEN),
+    "modules-cloud.spec": lambda: _modules(Flavor.PROPRIETARY, k=sample.CLOUD),
+    "kmod-open-signed.spec": lambda: _kmod(Flavor.OPEN, "Example modules 100%"),
+    "kmod-proprietary.spec": lambda: _kmod(Flavor.PROPRIETARY, None),
+    "objects-proprietary.spec": lambda: _objects(Flavor.PROPRIETARY),
     "gate-open.spec": lambda: render_gate(
         sample.gate(), sample.gate_kernels(sample.K427, sample.K570, sample.CLOUD), 7, sample.MATRIX
     ),

@@ -22,7 +22,7 @@ from builder.model.matrix import (
 )
 from builder.model.naming import kmod_nevra
 from builder.model.nevra import Evr
-from builder.model.sources import DriverSources, ManifestEntry, SourceFile
+from builder.model.sources import DriverSources, KernelObject, ManifestEntry, SourceFile
 
 MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 EPOCH = 1_700_000_000
@@ -142,6 +142,11 @@ def source(filename: str, path: Path | None = None) -> SourceFile:
     return SourceFile(filename=filename, path=path or Path("/nowhere", filename), sha256="0" * 64, size=1)
 
 
+def kernel_object(module: str, digit: str) -> KernelObject:
+    name = f"{module.replace('nvidia', 'nv', 1)}-kernel.o_binary"
+    return KernelObject(module=module, filename=name, path=Path("/nowhere", name), sha256=digit * 64, size=1)
+
+
 def entry(
     path: str, type_: str, *, arch: str | None = None, to: str | None = None, target: str | None = None
 ) -> ManifestEntry:
@@ -207,6 +212,7 @@ def sources(
         driver_version=v,
         arch="x86_64",
         kernel_trees=tuple((f, at(f"nvidia-kmod-{v}-{f.value}.tar.gz")) for f in d.flavors),
+        objects=tuple((f, (kernel_object("nvidia", "1"), kernel_object("nvidia-modeset", "2"))) for f in d.flavors),
         userspace=at(f"nvidia-driver-{v}.tar.gz"),
         manifest=manifest(v) if entries is None else entries,
         source_date_epoch=EPOCH,

@@ -37,6 +37,8 @@ def test_every_template_has_a_golden_file() -> None:
     specs = {p.name for p in template_folder("specs").glob("*.spec.j2")}
     assert specs == {
         "kmod-nvidia.spec.j2",
+        "nvidia-modules.spec.j2",
+        "nvidia-kmod-objects.spec.j2",
         "nvidia-kmod-common.spec.j2",
         "nvidia-driver.spec.j2",
         "dkms-nvidia.spec.j2",

@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.errors import ToolError
-from builder.model.cells import Artifact, PackageKind
-from builder.model.matrix import Flavor, Kernel, Kmods
+from builder.model.cells import PackageKind
+from builder.model.matrix import Flavor, Kmods
 from builder.model.naming import kmod_nevra, package_nevra, package_nevras
 from builder.render import (
     render_cuda_drivers,
     render_dkms,
     render_driver,
     render_gate,
-    render_kmod,
+    render_objects,
     render_open_meta,
 )
+from builder.tools.rpms import rpm_file_member
 from builder.tools.run import run
 from tests.golden import sample
 from tests.golden.rendered import SPECS
-from tests.need import need
-from tests.tools.fake_trees import fake_modules, write_devel, write_kernel_tree, write_tarball
+from tests.need import need, need_header
+from tests.tools.fake_trees import fake_modules, write_kernel_tree, write_tarball
+from tests.tools.kmod_building import build_kmod, host_kernel, with_objects
 from tests.tools.rpm_building import build, lines, query
 
 
 @pytest.fixture(autouse=True)
 def _tools() -> None:
-    need("rpmspec", "rpmbuild", "gcc", "make", "strip", "xz", "zstd")
-
-
-def host_gcc() -> int:
-    return int(run(["gcc", "-dumpversion"], timeout=10).stdout.split(".")[0])
-
-
-def host_kernel(tmp_path: Path, *, major: int | None = None) -> Kernel:
-    """K503 with a build tree under tmp_path."""
-    folder = tmp_path / "devel"
-    write_devel(folder, major=host_gcc() if major is None else major)
-    return replace(sample.K503, devel_path=str(folder))
-
-
-def build_kmod(tmp_path: Path, kernel: Kernel, compression: str = "xz", flavor: Flavor = Flavor.OPEN) -> list[Artifact]:
-    dist = sample.distribution(kmod_compression=compression)
-    sources = sample.sources(folder=tmp_path)
-    tree = sources.kernel_tree(flavor)
-    modules = fake_modules(sample.D535, kernel.release, flavor)
-    top = f"nvidia-kmod-{sample.D535.version}-{flavor.value}"
-    write_tarball(tree.path, top, write_kernel_tree(modules))
-    return build(render_kmod(sample.cell(kernel, flavor=flavor, dist=dist), sources, sample.MATRIX), tmp_path / "top")
+    need("rpmspec", "rpmbuild", "gcc", "make", "strip", "zstd")
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
@@ -65,49 +45,57 @@ def test_rpm_parses_every_rendered_spec(name: str, tmp_path: Path) -> None:
     assert spec.filename == f"{found[0].name}.spec"
 
 
-@pytest.mark.parametrize(("compression", "suffix"), [("none", ""), ("xz", ".xz"), ("zstd", ".zst")])
-def test_a_kmod_package_holds_its_modules_and_requires_its_kernel_alone(
-    compression: str, suffix: str, tmp_path: Path
-) -> None:
-    kernel = host_kernel(tmp_path)
-    (rpm,) = build_kmod(tmp_path, kernel, compression)
+def test_a_kmod_package_holds_the_parts_of_its_kernel_and_requires_what_they_are_joined_with(tmp_path: Path) -> None:
+    built = build_kmod(tmp_path)
+    (rpm,) = built.artifacts
+    release = sample.K503.release
     assert rpm.nevra == kmod_nevra(sample.cell(), sample.MATRIX)
-    extra = f"/lib/modules/{kernel.release}/extra"
-    files = [f"{extra}/nvidia/{module}.ko{suffix}" for module in sample.MODULES]
-    assert sorted(lines(rpm.path, "-l")) == sorted([extra, f"{extra}/nvidia", *files])
+    extra, parts = f"/lib/modules/{release}/extra", f"/usr/lib/nvidia-kmod/{release}"
+    files = [f"{extra}/nvidia/{m}.ko" for m in sample.MODULES] + [f"{parts}/{m}.ko.zst" for m in sample.MODULES]
+    folders = [extra, f"{extra}/nvidia", "/usr/lib/nvidia-kmod", parts]
+    assert sorted(lines(rpm.path, "-l")) == sorted([*folders, f"{parts}/modules", *files])
     requires = [r for r in lines(rpm.path, "--requires") if not r.startswith("rpmlib(") and r != "/bin/sh"]
-    assert requires == [f"{kernel.core}"]
+    objects = [f"nvidia-kmod-object({sha256})" for sha256 in built.objects]
+    assert sorted(requires) == sorted([f"{sample.K503.core}", "nvidia-kmod-objects = 3:535.261.03", *objects])
     provides = lines(rpm.path, "--provides")
-    assert f"kmod-nvidia-open-535.261.03-{kernel.label} = 3:535.261.03-1.open.el9" in provides
+    assert f"kmod-nvidia-open-535.261.03-{sample.K503.label} = 3:535.261.03-1.open.el9" in provides
+
+
+def test_the_objects_package_brings_the_objects_as_they_came(tmp_path: Path) -> None:
+    need_header("zstd.h")
+    sources = with_objects(sample.sources(folder=tmp_path), tmp_path)
+    unit = sample.unit(PackageKind.OBJECTS, flavor=Flavor.OPEN)
+    (rpm,) = build(render_objects(unit, sources, sample.MATRIX), tmp_path / "top")
+    assert rpm.nevra == package_nevra(unit, sample.MATRIX)
+    for item in sources.kernel_objects(Flavor.OPEN):
+        path = f"/usr/lib/nvidia-kmod/objects/535.261.03-open/{item.filename}"
+        assert rpm_file_member(rpm.path, path) == item.path.read_bytes()
+        assert f"nvidia-kmod-object({item.sha256})" in lines(rpm.path, "--provides")
 
 
 def test_two_builds_in_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
     digests = []
-    kernel = host_kernel(tmp_path)
+    kernel = host_kernel(tmp_path / "devel")
     for name in ("one", "another-longer-name"):
         folder = tmp_path / name
         folder.mkdir()
-        (rpm,) = build_kmod(folder, kernel)
+        (rpm,) = build_kmod(folder, kernel=kernel).artifacts
         digests.append(hashlib.sha256(rpm.path.read_bytes()).hexdigest())
     assert digests[0] == digests[1]
 
 
 def test_a_compiler_of_another_generation_stops_the_build_before_make(tmp_path: Path) -> None:
-    kernel = host_kernel(tmp_path, major=4)
+    kernel = host_kernel(tmp_path / "devel", major=4)
     with pytest.raises(ToolError) as caught:
-        build_kmod(tmp_path, kernel)
+        build_kmod(tmp_path, kernel=kernel)
     text = "\n".join(caught.value.details)
     assert "compiler mismatch" in text
     assert "gcc (Fake) 4.1.0" in text
 
 
 def test_a_module_that_make_did_not_yield_fails_the_build(tmp_path: Path) -> None:
-    kernel = host_kernel(tmp_path)
-    sources = sample.sources(folder=tmp_path)
-    modules = [m for m in fake_modules(sample.D535, kernel.release) if m.name != "nvidia-drm"]
-    write_tarball(sources.kernel_tree(Flavor.OPEN).path, "nvidia-kmod-535.261.03-open", write_kernel_tree(modules))
     with pytest.raises(ToolError) as caught:
-        build(render_kmod(sample.cell(kernel), sources, sample.MATRIX), tmp_path / "top")
+        build_kmod(tmp_path, change=lambda modules: [m for m in modules if m.name != "nvidia-drm"])
     assert any("nvidia-drm.ko" in line for line in caught.value.details)
 
 

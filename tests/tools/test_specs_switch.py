@@ -5,7 +5,7 @@ Small RPMs of the real specs in a modular repository; dnf installs them into an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,20 +14,21 @@ import yaml
 from builder.errors import ToolError
 from builder.model.cells import Artifact, PackageKind
 from builder.model.gate import GateKernel
-from builder.model.matrix import Driver, Flavor, Kernel, Kmods
+from builder.model.matrix import Driver, Flavor, Kmods
 from builder.model.sources import SpecFile
 from builder.render import (
     render_cuda_drivers,
     render_dkms,
     render_driver,
     render_gate,
-    render_kmod,
+    render_objects,
     render_open_meta,
 )
 from builder.tools.run import Completed, run
 from tests.golden import sample
-from tests.need import need, need_root
-from tests.tools.fake_trees import fake_modules, write_devel, write_kernel_tree, write_tarball
+from tests.need import need, need_header, need_root
+from tests.tools.fake_trees import write_tarball
+from tests.tools.kmod_building import build_kmod, host_kernel, with_objects
 from tests.tools.rpm_building import artifact, build
 
 WITH_MODULES = (sample.K427, sample.K503)
@@ -41,7 +42,16 @@ STREAMS = {
 }
 STUBS = {  # what a distribution and CUDA bring
     "bash": ["/bin/sh"],
-    "distribution": ["dkms", "gcc", "make", "elfutils-libelf-devel", "kernel-devel"],
+    "distribution": [
+        "dkms",
+        "gcc",
+        "make",
+        "elfutils-libelf-devel",
+        "kernel-devel",
+        "coreutils",
+        "libzstd.so.1()(64bit)",
+        "libc.so.6()(64bit)",
+    ],
     "cuda-toolkit": [],
 }
 
@@ -99,8 +109,6 @@ class Repository:
         self.folder = top / "repo"
         self.folder.mkdir(parents=True)
         self.streams: dict[str, list[Artifact]] = {name: [] for name in STREAMS}
-        self.devel = top / "devel"
-        write_devel(self.devel, major=int(run(["gcc", "-dumpversion"], timeout=10).stdout.split(".")[0]))
 
     def keep(self, rpms: list[Artifact]) -> list[Artifact]:
         return [artifact(rpm.path.rename(self.folder / rpm.path.name)) for rpm in rpms]
@@ -135,13 +143,13 @@ class Repository:
 
     def make_modules(self, driver: Driver, flavor: Flavor) -> dict[Kmods, list[Artifact]]:
         sources = sample.sources(driver, folder=self.top)
-        top = f"nvidia-kmod-{driver.version}-{flavor.value}"
-        tree = write_kernel_tree(fake_modules(driver, "x", flavor))
-        write_tarball(sources.kernel_tree(flavor).path, top, tree)
         kmods = []
         for kernel in WITH_MODULES:
-            here: Kernel = replace(kernel, devel_path=str(self.devel))
-            kmods += self.keep(build(render_kmod(sample.cell(here, driver, flavor), sources, sample.MATRIX), self.top))
+            here = host_kernel(self.top / "devel", kernel)
+            kmods += self.keep(build_kmod(self.top, kernel=here, driver=driver, flavor=flavor).artifacts)
+        objects = with_objects(sources, self.top)
+        of = sample.unit(PackageKind.OBJECTS, driver, flavor=flavor)
+        kmods += self.keep(build(render_objects(of, objects, sample.MATRIX), self.top))
         unit = sample.unit(PackageKind.DKMS, driver, flavor=flavor)
         return {
             Kmods.PRECOMPILED: kmods,
@@ -182,7 +190,8 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("dnf", "rpmbuild", "createrepo_c", "gcc", "make", "strip", "xz")
+    need("dnf", "rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
+    need_header("zstd.h")
     need_root()
     repository = Repository(tmp_path_factory.mktemp("streams"))
     repository.make()
@@ -226,10 +235,10 @@ def test_any_stream_is_switched_to_any_other_in_one_transaction_and_cuda_stays(s
             driver, flavor, kmods = STREAMS[stream]
             tag = f"{driver.version}-1{flavor.release_tag}"
             if kmods is Kmods.DKMS:
-                client.has(dkms_nvidia=f"{tag}.el9", nvidia_kmod_common=f"{tag}.dkms.el9")
+                client.has(dkms_nvidia=f"{tag}.el9", nvidia_kmod_common=f"{tag}.dkms.el9", nvidia_kmod_objects=None)
                 assert client.kmods() == set()
             else:
-                client.has(dkms_nvidia=None, nvidia_kmod_common=f"{tag}.el9")
+                client.has(dkms_nvidia=None, nvidia_kmod_common=f"{tag}.el9", nvidia_kmod_objects=f"{tag}.el9")
                 assert client.kmods() == {f"{tag}.el9"}
             client.has(nvidia_driver=f"{driver.version}-1.el9", cuda_drivers=f"{driver.version}-1.el9")
     assert run(stamp, timeout=60).stdout == before

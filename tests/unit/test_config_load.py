@@ -107,7 +107,7 @@ def test_streams_are_sorted_by_name_and_newest_complete_is_no_branch(good: Matri
 
 def test_defaults_of_a_distribution(good: Matrix) -> None:
     lab9, lab7 = good.distributions
-    assert (lab9.kmod_compression, lab9.payload, lab9.delivery) == ("xz", "w3.zstdio", Delivery.MODULAR)
+    assert (lab9.payload, lab9.delivery) == ("w3.zstdio", Delivery.MODULAR)
     assert (lab7.payload, lab7.delivery) == ("w6.gzdio", Delivery.BRANCH_PACKAGES)
 
 

@@ -9,7 +9,14 @@ import pytest
 from builder.errors import RenderError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Driver, Flavor, Kernel
-from builder.render import render_cuda_drivers, render_dkms, render_driver, render_kmod, render_mock_config
+from builder.render import (
+    render_cuda_drivers,
+    render_dkms,
+    render_driver,
+    render_kmod,
+    render_mock_config,
+    render_modules,
+)
 from builder.render.templates import fill_spec
 from tests.golden import sample
 
@@ -61,19 +68,15 @@ def test_a_payload_that_rpm_does_not_know_is_refused(payload: str) -> None:
         kmod_text(payload=payload)
 
 
-def test_a_compression_that_no_kernel_loads_is_refused() -> None:
-    with pytest.raises(RenderError, match="none, xz, zstd"):
-        kmod_text(kmod_compression="bzip2")
-
-
 def test_a_flavor_that_the_archive_does_not_have_is_refused_with_the_way_out() -> None:
     with pytest.raises(RenderError, match="no open kernel tree") as caught:
-        render_kmod(sample.cell(d=sample.D470), sample.sources(sample.D470), sample.MATRIX)
+        render_modules(sample.cell(d=sample.D470), sample.sources(sample.D470), sample.MATRIX)
     assert "matrix.yaml" in (caught.value.hint or "")
 
 
 def test_modules_that_are_not_asked_for_are_excluded_from_the_build() -> None:
-    text = kmod_text(driver=replace(sample.D535, modules=("nvidia", "nvidia-peermem")))
+    cell = sample.cell(d=replace(sample.D535, modules=("nvidia", "nvidia-peermem")))
+    text = render_modules(cell, sample.sources(), sample.MATRIX).text
     assert 'NV_EXCLUDE_KERNEL_MODULES="nvidia-uvm nvidia-vgpu-vfio nvidia-modeset nvidia-drm"' in text
     assert "nvidia-uvm.ko" not in text
 

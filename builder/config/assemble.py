@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cmp_to_key
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from builder.config.schema import (
     DistributionEntry,
     DriverEntry,
     KernelEntry,
+    KernelRuleEntry,
     MatrixFile,
+    PatchEntry,
+    RangeEntry,
     RepositoryEntry,
     SourceEntry,
     StreamFile,
@@ -33,6 +37,7 @@ from builder.model.matrix import (
     Stream,
 )
 from builder.model.nevra import Evr, compare_evr
+from builder.model.patches import ANY_VERSION, KernelRule, Patch, VersionRange
 
 
 def assemble(matrix: MatrixFile, streams: list[StreamFile], files: FileSet) -> Matrix:
@@ -113,18 +118,19 @@ def _kernel(entry: KernelEntry) -> Kernel:
 
 def _branch(name: str, entry: BranchEntry, folder: Path) -> Branch:
     drivers = sorted(entry.drivers, key=lambda d: cmp_to_key(compare_evr)(d.version))
+    patches = [(_range(patch.drivers), _patch(patch, folder)) for patch in entry.patches]
     return Branch(
         name=name,
         type=entry.type,
         eol=entry.eol,
         max_cuda=entry.max_cuda,
         gpus=tuple(entry.gpus),
-        drivers=tuple(_driver(name, driver, folder) for driver in drivers),
+        drivers=tuple(_driver(name, driver, folder, patches) for driver in drivers),
         note=entry.note,
     )
 
 
-def _driver(branch: str, entry: DriverEntry, folder: Path) -> Driver:
+def _driver(branch: str, entry: DriverEntry, folder: Path, patches: list[tuple[VersionRange, Patch]]) -> Driver:
     return Driver(
         version=entry.version,
         branch=branch,
@@ -132,6 +138,32 @@ def _driver(branch: str, entry: DriverEntry, folder: Path) -> Driver:
         sources=tuple(_source(source, branch, entry.version, folder) for source in entry.sources),
         read_from=entry.read,
         modules=tuple(entry.modules),
+        patches=tuple(patch for versions, patch in patches if entry.version in versions),
+    )
+
+
+def _range(entry: RangeEntry | None) -> VersionRange:
+    return VersionRange(start=entry.from_, before=entry.before) if entry else ANY_VERSION
+
+
+def _patch(entry: PatchEntry, folder: Path) -> Patch:
+    path = folder / entry.file
+    data = path.read_bytes()
+    return Patch(
+        name=path.name,
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        reason=" ".join(entry.reason.split()),
+        upstream=entry.upstream,
+        kernels=tuple(_kernel_rule(rule) for rule in entry.kernels or ()),
+        flavors=tuple(entry.flavors or ()),
+    )
+
+
+def _kernel_rule(entry: KernelRuleEntry) -> KernelRule:
+    return KernelRule(
+        distribution=entry.distribution, variant=entry.variant, release=entry.release, versions=_range(entry)
     )
 
 

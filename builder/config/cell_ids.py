@@ -1,12 +1,13 @@
 """Which cell ids the files ask for, computed from raw trees: ``plan`` does it on the checked model.
 
-Only for the question whether an exclude rule matches anything while other parts may still be wrong. A stream that
+Only for the question whether a rule or a patch matches anything while other parts may still be wrong. A stream that
 cannot be read does not narrow the cells, so that it never makes a second, false mistake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cmp_to_key
 
 from builder.config.fileset import FileSet
@@ -17,19 +18,37 @@ from builder.model.nevra import compare_evr
 NEWEST = "newest-complete"
 
 
-def cell_ids(files: FileSet) -> list[str]:
-    """Every id, the excluded ones included, in file order."""
-    ids: list[str] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawCell:
+    """A cell that the files ask for."""
+
+    label: str  # of the id, before the @
+    kernel: Node
+    branch: str
+    version: str  # of the driver
+    flavor: Flavor
+
+    @property
+    def id(self) -> str:
+        """As ``plan`` will call it."""
+        return f"{self.label}@{self.kernel.get('release').text}"
+
+
+def raw_cells(files: FileSet) -> Iterator[RawCell]:
+    """Every cell, the excluded ones included, in file order."""
     for kernel in files.kernels():
         release, distribution = kernel.get("release").text, kernel.get("distribution").text
         if release and distribution:
-            arch = kernel.get("arch").text
-            ids += [f"{label}@{release}" for label in _labels(files, distribution, arch)]
-    return ids
+            yield from _on_kernel(files, kernel, distribution)
 
 
-def _labels(files: FileSet, distribution: str, arch: str | None) -> list[str]:
-    labels = []
+def cell_ids(files: FileSet) -> list[str]:
+    """The ids of all cells, in file order."""
+    return [cell.id for cell in raw_cells(files)]
+
+
+def _on_kernel(files: FileSet, kernel: Node, distribution: str) -> Iterator[RawCell]:
+    arch = kernel.get("arch").text
     for branch, node in files.branches().items():
         drivers = node.get("drivers").elements
         versions = [d.get("version").text for d in drivers]
@@ -39,9 +58,8 @@ def _labels(files: FileSet, distribution: str, arch: str | None) -> list[str]:
                 continue
             for flavor in Flavor:
                 if flavor.value in driver.get("flavors").texts() and _offered(files, distribution, branch, flavor):
-                    label = f"r{branch}{flavor.suffix}"
-                    labels.append(label if version == newest else f"{label}:{version}")
-    return labels
+                    label = f"r{branch}{flavor.suffix}" + ("" if version == newest else f":{version}")
+                    yield RawCell(label=label, kernel=kernel, branch=branch, version=version, flavor=flavor)
 
 
 def _has_run(sources: tuple[Node, ...], arch: str | None) -> bool:

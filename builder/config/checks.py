@@ -6,14 +6,15 @@ A check looks only at values whose shape is right; the others are mistakes alrea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from string import Formatter
 
 from builder.config.cell_ids import cell_ids
-from builder.config.faults import allowed, suggest
+from builder.config.faults import allowed, find_twice, suggest
 from builder.config.fileset import FileSet
 from builder.config.nodes import Node
+from builder.config.patch_checks import check_patches
 from builder.config.schema import PATTERNS
 from builder.errors import Mistake
 
@@ -35,6 +36,7 @@ def _all(files: FileSet) -> Iterator[tuple[int, str]]:
     for name, branch in files.branches().items():
         yield from _branch(name, branch)
     yield from _drivers(files)
+    yield from check_patches(files)
     yield from _excludes(files)
 
 
@@ -168,15 +170,3 @@ def _excludes(files: FileSet) -> Iterator[tuple[int, str]]:
                 cells.line,
                 f"exclude[{index}].cells: {cells.text!r} matches no cell{near} (repobuild cells lists them)",
             )
-
-
-def find_twice(nodes: Iterable[Node], where: str, why: str = "") -> Iterator[tuple[int, str]]:
-    """Line and message of every text that stands in a list more than once."""
-    seen: dict[str, int] = {}
-    for node in nodes:
-        if node.text is None:
-            continue
-        if node.text in seen:
-            tail = f" ({why})" if why else ""
-            yield node.line, f"{where}: {node.text!r} stands here a second time; first on line {seen[node.text]}{tail}"
-        seen.setdefault(node.text, node.line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -41,6 +41,18 @@ def allowed(known: Iterable[str]) -> str:
     """``(allowed: a, b)``; ``(there are none)`` for nothing."""
     words = list(known)
     return f"(allowed: {', '.join(words)})" if words else "(there are none)"
+
+
+def find_twice(nodes: Iterable[Node], where: str, why: str = "") -> Iterator[tuple[int, str]]:
+    """Line and message of every text that stands in a list more than once."""
+    seen: dict[str, int] = {}
+    for node in nodes:
+        if node.text is None:
+            continue
+        if node.text in seen:
+            tail = f" ({why})" if why else ""
+            yield node.line, f"{where}: {node.text!r} stands here a second time; first on line {seen[node.text]}{tail}"
+        seen.setdefault(node.text, node.line)
 
 
 def validate(model: type[Model], node: Node, file: str, mistakes: list[Mistake]) -> Model | None:

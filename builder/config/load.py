@@ -18,7 +18,7 @@ def load_matrix(matrix: Path, streams: Path | None = None) -> Matrix:
     """Read matrix.yaml and its streams (``streams/`` beside it unless given).
 
     Shape and cross checks always both run, over every file that is YAML. Raises ConfigError with every mistake.
-    Reads the mock configuration templates too; nothing else, and nothing outside these folders.
+    Reads the mock configuration templates and the patches too; nothing else.
     """
     mistakes: list[Mistake] = []
     files = read_files(matrix, streams or matrix.parent / "streams", mistakes)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from builder.config.checks import find_twice
-from builder.config.faults import validate
+from builder.config.faults import find_twice, validate
 from builder.config.nodes import read_yaml
 from builder.config.schema import LockFile
 from builder.errors import ConfigError, Mistake

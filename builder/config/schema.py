@@ -28,8 +28,11 @@ PATTERNS = {
     r"^[A-Za-z0-9._-]+\.cfg\.j2$": "the name of a file below mock-configs/ that ends in .cfg.j2",
     r"^w[0-9]+\.(gzdio|bzdio|xzdio|zstdio)$": "w<level>.gzdio, .bzdio, .xzdio or .zstdio, as in w19.zstdio",
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
+    r"^([0-9]+:)?[^-:\s]+(-[^-:\s]+)?$": "[epoch:]version[-release], as in 6.12 or 5.14.0-503.11.1.el9_5",
+    r"^([^\s]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*\.patch$": "a file name of letters, digits and . _ + - that ends in .patch",
 }
-_NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, _PAYLOAD, _SHA256 = PATTERNS
+_NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, *_MORE = PATTERNS
+_PAYLOAD, _SHA256, BOUND, _PATCH = _MORE
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -142,6 +145,40 @@ class DriverEntry(_File):
     sources: list[SourceEntry]
 
 
+class RangeEntry(_File):
+    """Versions as rpm orders them; at least one end is wanted."""
+
+    from_: Annotated[str, Field(pattern=BOUND)] | None = Field(default=None, alias="from")
+    """The first that is in it."""
+    before: Annotated[str, Field(pattern=BOUND)] | None = None
+    """The first that is not."""
+
+
+class KernelRuleEntry(RangeEntry):
+    """A choice of kernels: whatever is given must hold; `from` and `before` bound the EVR of the core package."""
+
+    distribution: Text | None = None
+    variant: Name | None = None
+    release: Text | None = None
+    """Glob over `uname -r`."""
+
+
+class PatchEntry(_File):
+    """A patch to the kernel tree of a branch's drivers, applied with `patch -p1 --fuzz=0` in the order given."""
+
+    file: Annotated[str, Field(pattern=_PATCH)]
+    """A relative path starts at matrix.yaml."""
+    reason: Text
+    upstream: Text | None = None
+    """Where it comes from, or the kernel's change that asks for it."""
+    kernels: Annotated[list[KernelRuleEntry], Field(min_length=1)] | None = None
+    """A kernel that any of these chooses; every kernel unless given."""
+    flavors: Annotated[list[AnyFlavor], Field(min_length=1)] | None = None
+    """Every flavor unless given."""
+    drivers: RangeEntry | None = None
+    """Every driver of the branch unless given."""
+
+
 class BranchEntry(_File):
     """A driver branch with its lifetime."""
 
@@ -151,6 +188,7 @@ class BranchEntry(_File):
     gpus: list[Name]
     """GPU generations, oldest first."""
     note: Text | None = None
+    patches: list[PatchEntry] = []
     drivers: list[DriverEntry]
 
 

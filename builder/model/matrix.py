@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from builder.model.nevra import Evr
+from builder.model.patches import Patch
 
 
 class Flavor(StrEnum):
@@ -150,6 +151,7 @@ class Driver:
     sources: tuple[Source, ...]
     read_from: str
     modules: tuple[str, ...]  # kernel modules a cell must yield, e.g. ("nvidia", "nvidia-uvm", …)
+    patches: tuple[Patch, ...] = ()  # of its branch, in order; which of them a cell has is in model/patches.py
 
     def run_source(self, arch: str) -> Source:
         """The .run installer for an arch; raises KeyError where the driver has none."""

@@ -29,6 +29,9 @@ say() { echo "repobuild: conftest answers: $*"; }
 
 hash_of() { sha256sum | cut -c1-64; }
 
+# Names and digests of the files of that pattern below a folder.
+files_below() { (cd "$1" && find . -follow -name "$2" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum); }
+
 # Contents of the programs a compilation runs, of the libraries they load, and of the compiler's own headers.
 compiler_identity() {
     "$cc" --version
@@ -37,14 +40,12 @@ compiler_identity() {
         readlink -f "$path"
         ldd "$(readlink -f "$path")" 2>/dev/null | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) print $i }'
     done | LC_ALL=C sort -u | while read -r file; do sha256sum <"$file"; done
-    (cd "$own" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    files_below "$own" '*'
 }
 
 # Names and contents of the headers that a kernel's build tree offers.
 kernel_identity() {
-    for place in $trees; do
-        (cd "$place" && find . -follow -name '*.h' -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
-    done
+    for place in $trees; do files_below "$place" '*.h'; done
 }
 
 # Files of the driver's tree that a header of the kernel could reach: it asks for a file of that name.
@@ -85,22 +86,25 @@ prepare() {
         echo "$FORMAT"
         kernel_identity
         compiler_identity
-        if [ -n "$shared" ]; then (cd "$tree" && find . -name '*.h' -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum); fi
+        if [ -n "$shared" ]; then files_below "$tree" '*.h'; fi
     } | hash_of)
     words=$(grep -rhowE --include='*.h' 'NV_[A-Za-z0-9_]+' $trees | LC_ALL=C sort -u | tr '\n' ' ')
     autoconf=$(for place in $trees; do find "$place" -follow -path '*/generated/autoconf.h'; done)
     # More than one, or more in it than definitions: its second reading is not left out.
     if grep -qs 'undef.*CONFIG_' "$devel/include/linux/kconfig.h" "$source/include/linux/kconfig.h"; then autoconf=; fi
-    if [ ! -f "$autoconf" ] || grep -qvE '^(#define CONFIG_[A-Za-z0-9_]+ .*[^\\]|/?[ *].*|)$' "$autoconf"; then autoconf=; fi
+    definition='#define CONFIG_[A-Za-z0-9_]+ .*[^\\]'
+    if [ ! -f "$autoconf" ] || grep -qvE "^($definition|/?[ *].*|)\$" "$autoconf"; then autoconf=; fi
     cat >"$folder/settings" <<END
-tree='$tree' devel='$devel' source='$source' cc='$cc' own='$own' identity='$identity' words='$words' autoconf='$autoconf'
+tree='$tree' devel='$devel' source='$source' autoconf='$autoconf'
+cc='$cc' own='$own' identity='$identity' words='$words'
 END
     echo "$identity" >"$folder/identity"
     if [ -n "$answers" ] && [ -s "$answers" ]; then
         if [ "$(head -n 1 "$answers")" = "$FORMAT" ]; then
             awk -v folder="$folder/answers/" -v identity="$identity" '
                 $1 == "identity" { mine = $2 == identity }
-                mine && NF == 2 && length($1) == 64 && $2 ~ /^[01]$/ { print $2 >(folder $1); close(folder $1) }' "$answers"
+                mine && NF == 2 && length($1) == 64 && $2 ~ /^[01]$/ { print $2 >(folder $1); close(folder $1) }
+            ' "$answers"
         else
             say "not read: $answers is of another format"
         fi
@@ -110,7 +114,8 @@ END
     cat >"$folder/conftest.mk" <<END
 \$(eval repobuild_conftest_cflags = \$(value NV_CONFTEST_CFLAGS))
 NV_CONFTEST_CFLAGS = \$(eval NV_CONFTEST_CFLAGS := \$\$(repobuild_conftest_cflags))\$(NV_CONFTEST_CFLAGS)
-NV_CONFTEST_CMD := \$(subst \$(NV_CONFTEST_SCRIPT) "\$(strip \$(CC))",\$(NV_CONFTEST_SCRIPT) "/bin/sh $here cc $folder",\$(NV_CONFTEST_CMD))
+repobuild_call = \$(NV_CONFTEST_SCRIPT) "\$(strip \$(CC))"
+NV_CONFTEST_CMD := \$(subst \$(repobuild_call),\$(NV_CONFTEST_SCRIPT) "/bin/sh $here cc $folder",\$(NV_CONFTEST_CMD))
 ifeq (\$(findstring $here,\$(NV_CONFTEST_CMD)),)
 \$(error repobuild: Kbuild calls conftest.sh in an unknown way: \$(NV_CONFTEST_CMD))
 endif
@@ -122,7 +127,10 @@ END
 # The question as text, nothing when it cannot be remembered.
 QUESTION='
 function other(text, from, to,    at, done) {
-    while ((at = index(text, from)) > 0) { done = done substr(text, 1, at - 1) to; text = substr(text, at + length(from)) }
+    while ((at = index(text, from)) > 0) {
+        done = done substr(text, 1, at - 1) to
+        text = substr(text, at + length(from))
+    }
     return done text
 }
 function exists(path,    line, found) { found = (getline line <path) >= 0; close(path); return found }
@@ -132,7 +140,10 @@ function inside(path) {
 }
 function never() { exit 3 }
 function names(text, into) {
-    while (match(text, /NV[A-Za-z0-9_]*/)) { into[substr(text, RSTART, RLENGTH)]; text = substr(text, RSTART + RLENGTH) }
+    while (match(text, /NV[A-Za-z0-9_]*/)) {
+        into[substr(text, RSTART, RLENGTH)]
+        text = substr(text, RSTART + RLENGTH)
+    }
 }
 # The text without the branches that conftest/headers.h decides; the text itself when its form is not a simple one.
 function reduced(text,    count, lines, i, line, name, depth, decided, taken, live, left, early) {
@@ -243,20 +254,25 @@ BEGIN { tree = ENVIRON["q_tree"]; devel = ENVIRON["q_devel"]; source = ENVIRON["
 /^\.+ / {
     path = $2
     if (path == "conftest/headers.h" || path == "./conftest/headers.h" || path == tree "/conftest/headers.h") next
-    if (index(path, devel "/") == 1 && path ~ /\.h$/ || index(path, source "/") == 1 && path ~ /\.h$/ || index(path, own) == 1) next
+    if (index(path, own) == 1) next
+    if (path ~ /\.h$/ && (index(path, devel "/") == 1 || index(path, source "/") == 1)) next
     bad = 1
 }
 /error: / { said = 1 }
-/internal compiler error|signal terminated|No space left|annot allocate|out of memory|cannot execute|write error|Input\/output/ { bad = 1 }
+/internal compiler error|signal terminated|No space left|annot allocate|out of memory/ { bad = 1 }
+/cannot execute|write error|Input\/output|Too many open/ { bad = 1 }
 END { exit bad || (ENVIRON["q_status"] != 0 && !said) }'
 
 compile() {
     folder=$1
     shift
     . "$folder/settings"
-    case " $* " in
-        *" -nostdinc "*" -c conftest"*.c" ") question=${*##* } ;;
-        *" -E -M "*" -nostdinc "*" - ") question=- ;;
+    all=$*
+    # Without -nostdinc it reads headers that no question covers.
+    case " $all " in *" -nostdinc "*) ;; *) exec "$cc" "$@" ;; esac
+    case " $all " in
+        *" -c conftest"*.c" ") question=${all##* } ;;
+        " -E -M "*" - ") question=- ;;
         *) exec "$cc" "$@" ;;
     esac
     text=$question
@@ -265,7 +281,7 @@ compile() {
         cat >"$text"
     fi
     export q_tree="$tree" q_devel="$devel" q_source="$source" q_own="$own" q_words="$words" q_identity="$identity"
-    export q_file="$text" q_flags="$*" q_autoconf="$autoconf"
+    export q_file="$text" q_flags="$all" q_autoconf="$autoconf"
     key=$(awk "$QUESTION" </dev/null | sha256sum)
     key=${key%% *}
     if [ "$key" != "$EMPTY" ] && [ -f "$folder/answers/$key" ]; then

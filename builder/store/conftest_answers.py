@@ -60,7 +60,7 @@ def merge_answers(store: Store, devel_sha256: str, data: bytes) -> int:
         with _locked(place.parent):
             old = _read(place)
             merged, added = _merge(old, new)
-            if merged != old:
+            if list(merged.items()) != list(old.items()):  # the order counts, too
                 _write(store, place, merged)
     except OSError as exc:
         raise os_failure(exc, place) from exc

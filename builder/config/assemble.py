@@ -16,6 +16,7 @@ from builder.config.schema import (
     KernelRuleEntry,
     MatrixFile,
     PatchEntry,
+    QualificationEntry,
     RangeEntry,
     RepositoryEntry,
     SourceEntry,
@@ -56,7 +57,9 @@ def assemble(matrix: MatrixFile, streams: list[StreamFile], files: FileSet) -> M
             for name, entry in sorted(matrix.branches.items(), key=lambda item: int(item[0]))
         ),
         excludes=tuple(Exclude(cells=rule.cells, reason=rule.reason) for rule in matrix.exclude),
-        streams=tuple(_stream(entry) for entry in sorted(streams, key=lambda entry: entry.stream)),
+        streams=tuple(
+            _stream(entry, matrix.qualification) for entry in sorted(streams, key=lambda entry: entry.stream)
+        ),
     )
 
 
@@ -172,7 +175,7 @@ def _source(entry: SourceEntry, branch: str, version: str, folder: Path) -> Sour
     return Source(kind=entry.kind, arch=entry.arch, url=url if "://" in url else str(folder / url))
 
 
-def _stream(entry: StreamFile) -> Stream:
+def _stream(entry: StreamFile, qualification: QualificationEntry) -> Stream:
     return Stream(
         name=entry.stream,
         branch=None if entry.branch == NEWEST else entry.branch,
@@ -187,4 +190,5 @@ def _stream(entry: StreamFile) -> Stream:
         ),
         default_profile=entry.default_profile,
         distributions=tuple(entry.distributions),
+        level=qualification.streams.get(entry.stream, qualification.level),
     )

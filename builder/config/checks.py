@@ -38,6 +38,7 @@ def _all(files: FileSet) -> Iterator[tuple[int, str]]:
     yield from _drivers(files)
     yield from check_patches(files)
     yield from _excludes(files)
+    yield from _qualification(files)
 
 
 def _distribution(name: str, node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
@@ -170,3 +171,10 @@ def _excludes(files: FileSet) -> Iterator[tuple[int, str]]:
                 cells.line,
                 f"exclude[{index}].cells: {cells.text!r} matches no cell{near} (repobuild cells lists them)",
             )
+
+
+def _qualification(files: FileSet) -> Iterator[tuple[int, str]]:
+    known = sorted(tree.expected for tree in files.streams)
+    for name, node in files.matrix.get("qualification").get("streams").entries.items():
+        if name not in known:
+            yield node.line, f"qualification.streams: no stream {name!r}{suggest(name, known)} {allowed(known)}"

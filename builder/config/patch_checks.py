@@ -9,7 +9,7 @@ from builder.config.cell_ids import RawCell, raw_cells
 from builder.config.faults import allowed, find_twice, suggest
 from builder.config.fileset import FileSet
 from builder.config.nodes import Node
-from builder.config.schema import BOUND, KernelRuleEntry, RangeEntry
+from builder.config.schema import BOUND, PATCH, KernelRuleEntry, RangeEntry
 from builder.model.matrix import Flavor
 from builder.model.nevra import Evr
 from builder.model.patches import KernelRule, VersionRange
@@ -32,7 +32,7 @@ def check_patches(files: FileSet) -> Found:
 
 
 def _file(file: Node, where: str, files: FileSet, seen: dict[str, int]) -> Found:
-    if file.text is None:
+    if file.text is None or not re.fullmatch(PATCH, file.text):
         return
     path = files.folder / file.text
     if path.name in seen:
@@ -120,10 +120,11 @@ def _chooses(rule: Node, kernel: Node) -> bool:
 
 
 def _applies(patch: Node, cell: RawCell) -> bool:
-    rules, flavors = patch.get("kernels").elements, patch.get("flavors")
+    rules = patch.get("kernels").elements
+    flavors = [text for text in patch.get("flavors").texts() if text in set(Flavor)]
     versions = _versions(patch.get("drivers"))
     return (
         (versions is None or cell.version in versions)
-        and (flavors.kind == "missing" or cell.flavor in flavors.texts())
+        and (not flavors or cell.flavor in flavors)
         and (not rules or any(_chooses(rule, cell.kernel) for rule in rules))
     )

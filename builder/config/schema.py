@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from builder.model.levels import Level
 from builder.model.matrix import Delivery, Flavor, Kmods
 
 STANDARD_MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
@@ -32,13 +33,14 @@ PATTERNS = {
     r"^([^\s]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*\.patch$": "a file name of letters, digits and . _ + - that ends in .patch",
 }
 _NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, *_MORE = PATTERNS
-_PAYLOAD, _SHA256, BOUND, _PATCH = _MORE
+_PAYLOAD, _SHA256, BOUND, PATCH = _MORE
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=_NAME)]
 PackageName = Annotated[str, Field(pattern=_RELEASE)]
 Arch = Literal["x86_64", "aarch64", "ppc64le"]
 AnyFlavor = Annotated[Flavor, Field(strict=False)]
+AnyLevel = Annotated[Level, Field(strict=False)]
 
 
 class _File(BaseModel):
@@ -166,7 +168,7 @@ class KernelRuleEntry(RangeEntry):
 class PatchEntry(_File):
     """A patch to the kernel tree of a branch's drivers, applied with `patch -p1 --fuzz=0` in the order given."""
 
-    file: Annotated[str, Field(pattern=_PATCH)]
+    file: Annotated[str, Field(pattern=PATCH)]
     """A relative path starts at matrix.yaml."""
     reason: Text
     upstream: Text | None = None
@@ -200,6 +202,15 @@ class ExcludeEntry(_File):
     reason: Text
 
 
+class QualificationEntry(_File):
+    """How far cells are tried before they are published; the most careful stream of a cell decides."""
+
+    level: AnyLevel = Level.STATIC
+    """static: looked at; install: installed beside their kernel; boot: that kernel inserts them; secureboot."""
+    streams: dict[str, AnyLevel] = {}
+    """For these streams another level."""
+
+
 class MatrixFile(_File):
     """matrix.yaml: distributions × kernels × driver branches."""
 
@@ -215,6 +226,7 @@ class MatrixFile(_File):
     kernels: list[KernelEntry]
     branches: Annotated[dict[str, BranchEntry], Field(min_length=1)]
     exclude: list[ExcludeEntry] = []
+    qualification: QualificationEntry = QualificationEntry()
 
 
 class ProfileEntry(_File):

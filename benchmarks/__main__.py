@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cell import LIGHT, real_cell
+from benchmarks.conftest import conftest_cells
 from benchmarks.harness import Benchmark, Result, measure
 from benchmarks.metadata import METADATA
 from benchmarks.repeat import REPEAT
@@ -37,11 +38,12 @@ def _machine() -> dict[str, object]:
 
 
 def _chosen(only: Sequence[str], *, real: bool, modules: Sequence[str]) -> list[Benchmark]:
-    known = [*ALL, real_cell(modules)] if real or "cell-real" in only else list(ALL)
-    names = [benchmark.name for benchmark in known]
+    long = [real_cell(modules), *conftest_cells(modules)]
+    known = [*ALL, *(benchmark for benchmark in long if real or benchmark.name in only)]
+    names = [benchmark.name for benchmark in (*ALL, *long)]
     unknown = [name for name in only if name not in names]
     if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join([*names, 'cell-real'])}")
+        raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(names)}")
     return [benchmark for benchmark in known if not only or benchmark.name in only]
 
 
@@ -86,8 +88,8 @@ def _print_table(results: Sequence[Result]) -> None:
 @click.command()
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each side.")
 @click.option("--only", multiple=True, metavar="NAME", help=f"Only this one: {', '.join(b.name for b in ALL)}.")
-@click.option("--real", is_flag=True, help="Also cell-real: a real NVIDIA cell, once; takes many minutes.")
-@click.option("--modules", default="", metavar="NAME,…", help="Modules of cell-real instead of all five.")
+@click.option("--real", is_flag=True, help="Also cell-real and conftest-*: real NVIDIA cells, once; many minutes.")
+@click.option("--modules", default="", metavar="NAME,…", help="Modules of real cells instead of all five.")
 @click.option("--json", "output", default="benchmarks.json", show_default=True, type=click.Path(path_type=Path))
 def main(runs: int, only: tuple[str, ...], real: bool, modules: str, output: Path) -> None:
     """Do the same work by repobuild and by a peer, in turn, and compare the times.

@@ -9,7 +9,7 @@
 #
 # A question: the text, the flags, every header of the kernel's build tree, the compiler's programs with their libraries
 # and headers. What differs between drivers and cannot matter is left out of it:
-#   - the folder of the driver's tree and conftest's process number in the flags;
+#   - the folders of the driver's tree and of the kernel's, and conftest's process number, in the flags;
 #   - -DNV_… that neither the text nor a header of the kernel names;
 #   - a repeated -std, and -Wno-error where no -Werror is before it;
 #   - "#if defined(NV_…_PRESENT)" of the text: conftest/headers.h decides it, what is left out is left out of the text;
@@ -114,8 +114,8 @@ END
     cat >"$folder/conftest.mk" <<END
 \$(eval repobuild_conftest_cflags = \$(value NV_CONFTEST_CFLAGS))
 NV_CONFTEST_CFLAGS = \$(eval NV_CONFTEST_CFLAGS := \$\$(repobuild_conftest_cflags))\$(NV_CONFTEST_CFLAGS)
-repobuild_call = \$(NV_CONFTEST_SCRIPT) "\$(strip \$(CC))"
-NV_CONFTEST_CMD := \$(subst \$(repobuild_call),\$(NV_CONFTEST_SCRIPT) "/bin/sh $here cc $folder",\$(NV_CONFTEST_CMD))
+repobuild_cc = "/bin/sh $here cc $folder"
+NV_CONFTEST_CMD := \$(subst "\$(CC)",\$(repobuild_cc),\$(subst "\$(strip \$(CC))",\$(repobuild_cc),\$(NV_CONFTEST_CMD)))
 ifeq (\$(findstring $here,\$(NV_CONFTEST_CMD)),)
 \$(error repobuild: Kbuild calls conftest.sh in an unknown way: \$(NV_CONFTEST_CMD))
 endif
@@ -205,7 +205,7 @@ BEGIN {
             name = substr(flag, 3); sub(/=.*/, "", name)
             if (!(name in named) && !(name in kernels)) continue
         }
-        flag = other(flag, tree, "@TREE@")
+        flag = other(other(other(flag, tree, "@TREE@"), source "/", "@SOURCE@/"), devel "/", "@DEVEL@/")
         gsub(/#conftest[0-9]+/, "#conftest", flag)
         sub(/^conftest[0-9]+\.c$/, "conftest.c", flag)
         flags = flags flag "\n"

@@ -249,16 +249,26 @@ def test_a_tree_without_that_conftest_is_built_as_it_is(probe: Probe) -> None:
     assert (probe.folder / "output").read_text() == "repobuild-conftest 1\n"
 
 
-def test_a_kbuild_that_calls_conftest_otherwise_fails_loudly(probe: Probe) -> None:
+def make(probe: Probe, call: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Make a Kbuild that prints how it would call conftest.sh, after the tree was prepared."""
     need("make")
-    other = KBUILD.replace('"$(strip $(CC))"', "'$(CC)'") + "all:\n\t@echo made\n"
-    (probe.tree / "Kbuild").write_text(other)
+    (probe.tree / "Kbuild").write_text(
+        KBUILD.replace('"$(strip $(CC))"', call) + "all:\n\t@echo '$(NV_CONFTEST_CMD)'\n"
+    )
     probe.shim("prepare", probe.state, ".", probe.devel, probe.devel, "gcc", "")
-    argv = ["make", "-f", "Kbuild", "all"]
-    plain = subprocess.run(argv, cwd=probe.tree, capture_output=True, text=True, timeout=60, check=False)
-    assert plain.returncode == 0, "without the variable nothing changes"
-    argv.append(f"REPOBUILD_CONFTEST={probe.state}/conftest.mk")
-    done = subprocess.run(argv, cwd=probe.tree, capture_output=True, text=True, timeout=60, check=False)
+    argv = ["make", "-f", "Kbuild", "CC=gcc", "ARCH=x86_64", *words, "all"]
+    return subprocess.run(argv, cwd=probe.tree, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("call", ['"$(strip $(CC))"', '"$(CC)"'])
+def test_the_calls_of_every_branch_are_known(probe: Probe, call: str) -> None:
+    done = make(probe, call, f"REPOBUILD_CONFTEST={probe.state}/conftest.mk")
+    assert f'/conftest.sh "/bin/sh {SHIM} cc {probe.state}" x86_64' in done.stdout
+
+
+def test_a_kbuild_that_calls_conftest_otherwise_fails_loudly(probe: Probe) -> None:
+    assert make(probe, "'$(CC)'").returncode == 0, "without the variable nothing changes"
+    done = make(probe, "'$(CC)'", f"REPOBUILD_CONFTEST={probe.state}/conftest.mk")
     assert done.returncode == 2
     assert "Kbuild calls conftest.sh in an unknown way" in done.stderr
 

@@ -6,36 +6,69 @@ the hardware was right, and nothing else counts as that. What needs nvidia is th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import QualifyError
+from builder.errors import QualifyError, ToolError
 from builder.model.cells import Cell, Check, Verdict
-from builder.qualify.bootreport import Attempt, BootReport, last_words, load_faults, read_report, told
-from builder.qualify.initramfs import Insertion, modules_folder, order_modules, pack_initramfs, read_dependencies
+from builder.qualify.bootreport import Attempt, BootReport, alone_faults, last_words, load_faults, read_report, told
+from builder.qualify.elf import ModuleFormatError, read_module
+from builder.qualify.initramfs import (
+    Insertion,
+    kernel_name,
+    modules_folder,
+    order_modules,
+    pack_initramfs,
+    read_dependencies,
+)
 from builder.qualify.rootfiles import RootFileError, resolve
 from builder.qualify.roots import InstalledRoot
+from builder.tools.kmod import read_module_file
 from builder.tools.qemu import Booted, Firmware, boot
 
 LEVEL = "boot"
 _MACHINES = ("x86_64",)
+DAMAGED = (RootFileError, ModuleFormatError)  # what makes a root one that nothing can be booted from
 
 
 def qualify_boot(cell: Cell, installed: InstalledRoot, *, timeout: float, scratch: Path) -> Verdict:
-    """Boot and insert every module of the driver; ``timeout`` in seconds, ``scratch`` keeps initramfs and logs.
+    """Boot and insert every module of the driver; ``timeout`` in seconds, ``scratch`` keeps the logs.
 
     A module, a kernel or a machine that does not do what it must is a failed check with the console's words. Raises
     ToolMissingError without QEMU, QualifyError for an arch that cannot be booted here.
     """
     require_machine(cell)
+    root, release = installed.path, cell.kernel.release
     try:
-        insertions = order_modules(cell.driver.modules, read_dependencies(installed.path, cell.kernel.release))
-        booted = boot_root(cell, installed.path, insertions, {}, scratch, timeout=timeout)
-    except RootFileError as exc:
+        dependencies = read_dependencies(root, release)
+        insertions = order_modules(cell.driver.modules, dependencies)
+        modules = read_modules(root, insertions, dependencies)
+        exported = exported_symbols(modules)
+        booted = boot_root(cell, root, insertions, {}, scratch, timeout=timeout)
+    except DAMAGED as exc:
         return unbootable(cell, LEVEL, exc)
     report = read_report(booted.report)
-    checks = [*boot_checks(cell, booted, report), *module_checks(cell, report, insertions)]
+    checks = [*boot_checks(cell, booted, report), *module_checks(cell, report, insertions, exported)]
     return Verdict(unit_id=cell.id, level=LEVEL, checks=tuple(checks))
+
+
+def read_modules(
+    root: Path, insertions: Sequence[Insertion], dependencies: Mapping[str, tuple[str, ...]]
+) -> dict[str, bytes]:
+    """The plain bytes of the set's modules as they are installed; raises RootFileError."""
+    modules = {}
+    for insertion in insertions:
+        file = dependencies[kernel_name(insertion.module)][0]
+        try:
+            modules[insertion.module] = read_module_file(resolve(root, file))
+        except ToolError as exc:
+            raise RootFileError(f"{file}: {exc.message}") from exc
+    return modules
+
+
+def exported_symbols(modules: Mapping[str, bytes]) -> set[str]:
+    """All that the set exports; raises ModuleFormatError."""
+    return {symbol for name, data in modules.items() for symbol in read_module(name, data).exports}
 
 
 def require_machine(cell: Cell) -> None:
@@ -70,7 +103,10 @@ def boot_root(
     initramfs = scratch / "initramfs.cpio"
     pack_initramfs(root, cell.kernel.release, insertions, extra, initramfs)
     image = kernel_image(root, cell.kernel.release)
-    return boot(image, initramfs, scratch, timeout=timeout, firmware=firmware)
+    try:
+        return boot(image, initramfs, scratch, timeout=timeout, firmware=firmware)
+    finally:
+        initramfs.unlink()  # as large as the modules; what is worth keeping is the logs
 
 
 def unbootable(cell: Cell, level: str, exc: Exception) -> Verdict:
@@ -95,12 +131,21 @@ def boot_checks(cell: Cell, booted: Booted, report: BootReport) -> Iterable[Chec
         yield told("kernel", wrong, passed=[release])
 
 
-def module_checks(cell: Cell, report: BootReport, insertions: Sequence[Insertion]) -> Iterable[Check]:
-    """One check a module, its evidence the kernel's and modprobe's words also where it is good."""
+def module_checks(
+    cell: Cell, report: BootReport, insertions: Sequence[Insertion], exported: Collection[str]
+) -> Iterable[Check]:
+    """One check a module, its evidence the kernel's and modprobe's words also where it is good.
+
+    For a module that was not tried a second one says whether the kernel takes it but for the set's own symbols.
+    """
     for insertion in insertions:
         attempt = report.attempt(insertion.label)
         faults = load_faults(attempt, insertion.module, cell.driver.version)
         yield told(insertion.module, faults, passed=_good(attempt) if attempt else ())
+        if attempt is not None and not attempt.tried and insertion.otherwise is not None:
+            alone = report.attempt(insertion.otherwise.label)
+            passed = ("refused only for what the modules export that it needs", *(alone.evidence if alone else ()))
+            yield told(f"{insertion.module} symbols", alone_faults(alone, insertion.module, exported), passed=passed)
 
 
 def _good(attempt: Attempt) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from builder.model.cells import Check, Outcome
@@ -12,10 +12,11 @@ _MARK = "@repobuild "
 # What the kernel's module loader says of a module it refuses (linux/kernel/module/), and what no module may cause.
 _COMPLAINT = re.compile(
     r"disagrees about version of symbol|Unknown symbol|no symbol version for|version magic|[Ii]nvalid module format"
-    r"|exports duplicate symbol|Key was rejected|key not available|[Ll]oading of .*(is rejected|is restricted)"
+    r"|exports duplicate symbol|Key was rejected|key not available|[Ll]oading (of .* )?is (rejected|restricted)"
     r"|[Uu]nknown relocation|[Ii]nvalid relocation|Skipping invalid|BUG:|kernel BUG|Oops|general protection fault"
     r"|WARNING: CPU|Kernel panic|Call Trace:|failed to validate|Module has invalid ELF"
 )
+_UNKNOWN = re.compile(r": Unknown symbol (\S+) \(err -2\)")
 _NO_GPU = "NVRM: No NVIDIA GPU found"
 _SHOWN = 8  # lines of evidence from one insertion
 
@@ -131,6 +132,21 @@ def load_faults(attempt: Attempt | None, module: str, version: str) -> list[str]
     if no_gpu(attempt, module) or _peermem_stub(attempt, module):
         return []
     return list(attempt.evidence) or [f"{module}: exit code {attempt.rc}, without a word"]
+
+
+def alone_faults(attempt: Attempt | None, module: str, exported: Collection[str]) -> list[str]:
+    """Why an insertion without the modules it needs is not good: it may miss what those export, and nothing else.
+
+    The kernel looks at the signature first and then at every symbol, so this shows that both are right.
+    """
+    if attempt is None or attempt.rc is None:
+        return load_faults(attempt, module, "")
+    missing = {found[1]: line for line in attempt.log if (found := _UNKNOWN.search(line))}
+    own = {line for name, line in missing.items() if name in exported}
+    wrong = [line for line in attempt.complaints if line not in own]
+    if not wrong and own and _errors(attempt) == ["Unknown symbol in module"]:
+        return []
+    return [plain(line) for line in wrong[:_SHOWN]] or list(attempt.evidence) or [f"{module}: no word of its symbols"]
 
 
 def no_gpu(attempt: Attempt, module: str) -> bool:

@@ -18,6 +18,7 @@ _PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _PROGRAMS = ("sh", "mount", "modprobe", "insmod", "dmesg")
 # kmod opens the libraries that decompress modules at run time since version 33; nothing in its ELF tables says so.
 _OPENED_LATER = ("libz.so.1", "liblzma.so.5", "libzstd.so.1")
+ALONE = ":alone"  # suffix of the label of an insertion without the modules that it needs
 _MODPROBE_RULES = ("/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
 _INIT = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
@@ -68,6 +69,7 @@ class Insertion:
     module: str  # its name, as cells have it
     needs: tuple[str, ...] = ()  # modules without which it is not tried
     file: str | None = None  # insert this file with insmod; None: modprobe finds it
+    before: tuple[str, ...] = ()  # modules of the kernel to insert first, for insmod looks after none
     otherwise: Insertion | None = None  # what is tried where ``needs`` are not there
 
 
@@ -99,7 +101,11 @@ def module_name(path: str) -> str:
 
 
 def order_modules(modules: Iterable[str], dependencies: Mapping[str, tuple[str, ...]]) -> tuple[Insertion, ...]:
-    """One insertion each, after the modules of the set that it needs; raises RootFileError for one depmod never saw."""
+    """One insertion each, after the modules of the set that it needs; raises RootFileError for one depmod never saw.
+
+    A module that cannot be tried for want of another is inserted alone (label ``<module>:alone``): the kernel refuses
+    it then, but says for which symbols.
+    """
     names = tuple(modules)
     kernel_names = {kernel_name(name) for name in names}
     insertions = []
@@ -107,8 +113,11 @@ def order_modules(modules: Iterable[str], dependencies: Mapping[str, tuple[str, 
         files = dependencies.get(kernel_name(name))
         if files is None:
             raise RootFileError(f"{name} is not in modules.dep: it is not installed, or depmod did not run")
-        needs = [module_name(file) for file in files[1:]]
-        insertions.append(Insertion(label=name, module=name, needs=tuple(n for n in needs if n in kernel_names)))
+        needs = tuple(module_name(file) for file in files[1:])
+        others = tuple(n for n in reversed(needs) if n not in kernel_names)
+        alone = Insertion(label=f"{name}{ALONE}", module=name, file=files[0], before=others)
+        own = tuple(n for n in needs if n in kernel_names)
+        insertions.append(Insertion(label=name, module=name, needs=own, otherwise=alone if own else None))
     return tuple(sorted(insertions, key=lambda i: len(i.needs)))  # modules.dep is transitive: fewer needs come first
 
 
@@ -155,6 +164,8 @@ def _attempt(insertion: Insertion) -> str:
     needs = " ".join(kernel_name(name) for name in insertion.needs)
     program = f"insmod {insertion.file}" if insertion.file else f"modprobe {insertion.module}"
     line = f"attempt {insertion.label} {kernel_name(insertion.module)} '{needs}' {program}"
+    if insertion.before:
+        line = f"{{ modprobe -a {' '.join(insertion.before)}; {line}; }}"
     return f"{line} ||\n    {_attempt(insertion.otherwise)}" if insertion.otherwise else line
 
 

@@ -1,33 +1,39 @@
 """Level "secureboot": as "boot", under UEFI Secure Boot with our certificate enrolled, and two forgeries beside.
 
-The kernel is started by the firmware itself, without shim: db holds the kernel's own signers, without whom the firmware
-would not start it, and our certificate, which the kernel takes from db for its modules (in EL, Fedora and Debian;
-upstream kernels want it in the machine owner's list). The forgeries are one module without its signature and one with
-a flipped byte; both are inserted before anything else.
+The kernel is started by the firmware itself, without shim: db holds the kernel's own signers, for firmware that
+verifies what QEMU hands it (Debian 12's starts any kernel), and our certificate, which the kernel takes from db for its
+modules (in EL, Fedora and Debian; upstream kernels want it in the machine owner's list). The forgeries are one module
+without its signature and one with a flipped byte; both are inserted before anything else.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from builder.errors import ToolError
 from builder.model.cells import Cell, Check, Verdict
-from builder.qualify.boot import boot_checks, boot_root, kernel_image, module_checks, require_machine, unbootable
+from builder.qualify.boot import (
+    DAMAGED,
+    boot_checks,
+    boot_root,
+    exported_symbols,
+    kernel_image,
+    module_checks,
+    read_modules,
+    require_machine,
+    unbootable,
+)
 from builder.qualify.bootreport import Attempt, BootReport, plain, read_report, told
 from builder.qualify.checks import check
-from builder.qualify.initramfs import Insertion, kernel_name, order_modules, read_dependencies
-from builder.qualify.rootfiles import RootFileError, resolve
+from builder.qualify.initramfs import Insertion, order_modules, read_dependencies
 from builder.qualify.roots import InstalledRoot
 from builder.tools.efi import enroll, image_signers
-from builder.tools.kmod import read_module_file, split_signature
+from builder.tools.kmod import split_signature
 from builder.tools.qemu import copy_variables, find_secure_firmware
 
 LEVEL = "secureboot"
 _FOLDER = "/repobuild"  # of the forgeries, in the initramfs
-_SIGNATURE = ":signature"  # suffix of the labels of insertions that only show that the signature is accepted
 _SECURE = re.compile(r"[Ss]ecure boot enabled|EFI Secure Boot mode", re.IGNORECASE)
 _KEY = ("Key was rejected by service", "Required key not available", "Bad message")
 _UNSIGNED = (*_KEY, "Operation not permitted")  # EPERM is lockdown's own answer to a module without a signature
@@ -47,28 +53,32 @@ def qualify_secureboot(
     try:
         dependencies = read_dependencies(root, release)
         insertions = order_modules(cell.driver.modules, dependencies)
-        files = {i.module: dependencies[kernel_name(i.module)][0] for i in insertions}
-        modules = {name: read_module_file(resolve(root, file)) for name, file in files.items()}
+        modules = read_modules(root, insertions, dependencies)
+        exported = exported_symbols(modules)
         signers = image_signers(kernel_image(root, release).read_bytes())
-    except (RootFileError, ToolError, ValueError) as exc:  # ToolError: a compressed module is damaged
+    except (*DAMAGED, ValueError) as exc:  # ValueError: the kernel's image is no PE image
         return unbootable(cell, LEVEL, exc)
     unsigned = [f"{name} carries no signature" for name, data in modules.items() if not split_signature(data)[1]]
-    faults = unsigned + ([] if signers else [f"the image of {release} is not signed: no firmware would start it"])
+    faults = unsigned + ([] if signers else [f"the image of {release} is not signed: Secure Boot would not start it"])
     if faults:
-        return Verdict(unit_id=cell.id, level=LEVEL, checks=(check("signed", faults, passed=[]),))
+        return unsigned_verdict(cell, *faults)
 
     extra, forged = _forgeries(insertions, modules)
-    tried = [_with_signature(i, files[i.module]) for i in insertions]
     scratch.mkdir(parents=True, exist_ok=True)
     firmware = copy_variables(template, scratch / "variables.fd")
     enroll(firmware.variables, signers[0], (*signers, certificate), scratch)
-    booted = boot_root(cell, root, [*forged, *tried], extra, scratch, timeout=timeout, firmware=firmware)
+    booted = boot_root(cell, root, [*forged, *insertions], extra, scratch, timeout=timeout, firmware=firmware)
     report = read_report(booted.report)
     checks = [check("signed", [], passed=[f"{len(modules)} modules"]), *boot_checks(cell, booted, report)]
     if report.kernel:
         checks += [*_lockdown_checks(report), *_forgery_checks(report)]
-    checks += [*module_checks(cell, report, insertions), *_signature_checks(report, insertions)]
+    checks += module_checks(cell, report, insertions, exported)
     return Verdict(unit_id=cell.id, level=LEVEL, checks=tuple(checks))
+
+
+def unsigned_verdict(cell: Cell, *faults: str) -> Verdict:
+    """The verdict where nothing is signed that could be tried."""
+    return Verdict(unit_id=cell.id, level=LEVEL, checks=(check("signed", faults, passed=[]),))
 
 
 def _forgeries(
@@ -87,14 +97,6 @@ def _forgeries(
     files = {f"{_FOLDER}/unsigned.ko": bare, f"{_FOLDER}/tampered.ko": bytes(tampered)}
     forged = [Insertion(label=Path(file).stem, module=name, file=file) for file in files]
     return files, tuple(forged)
-
-
-def _with_signature(insertion: Insertion, file: str) -> Insertion:
-    """Where a module cannot be loaded for want of another, its file alone still shows whether its key is accepted."""
-    if not insertion.needs:
-        return insertion
-    label = f"{insertion.label}{_SIGNATURE}"
-    return replace(insertion, otherwise=Insertion(label=label, module=insertion.module, file=file))
 
 
 def _lockdown_checks(report: BootReport) -> Iterable[Check]:
@@ -118,15 +120,3 @@ def _not_rejected(attempt: Attempt, answers: Sequence[str]) -> list[str]:
     if any(line.endswith(answer) for line in attempt.said for answer in answers):
         return []
     return ["it was refused, but not for its signature", *attempt.evidence]
-
-
-def _signature_checks(report: BootReport, insertions: Sequence[Insertion]) -> Iterable[Check]:
-    """Modules that could not be tried: their symbols are missing, which the kernel finds after their signature."""
-    for insertion in insertions:
-        attempt = report.attempt(f"{insertion.label}{_SIGNATURE}")
-        if attempt is None:
-            continue
-        rejected = not any(line.endswith(("Unknown symbol in module", "Invalid argument")) for line in attempt.said)
-        faults = attempt.evidence if rejected else ()
-        passed = ("accepted: only its symbols are missing", *attempt.evidence)
-        yield told(f"{insertion.module} signature", faults, passed=passed)

@@ -44,7 +44,10 @@ def site(lab: LabDistro, tmp_path_factory: pytest.TempPathFactory) -> Site:
         foreign=signed(compile_light(version, devel_of_other, other.compiler_command, top / "foreign"), key),
         key=key,
         rpm=rpm,
-        installed=make_install_root(chroot, cell.kernel, [rpm], top / "root", log=top / "install.log", timeout=600),
+        installed=make_install_root(
+            chroot, cell.kernel, [rpm], top / "root", log=top / "install.log", timeout=600, cache=top / "dnf"
+        ),
+        cache=top / "dnf",
     )
 
 

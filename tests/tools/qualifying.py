@@ -26,7 +26,7 @@ from builder.model.naming import kmod_folder, kmod_name
 from builder.model.nevra import Evr
 from builder.qualify.roots import InstalledRoot
 from builder.tools.kmod import split_signature
-from builder.tools.qemu import find_secure_firmware
+from builder.tools.qemu import find_qemu, find_secure_firmware
 from builder.tools.run import run
 from builder.tools.runfile import extract_runfile
 from tests.golden import sample
@@ -235,15 +235,17 @@ class Site:
     key: Key
     rpm: Path
     installed: InstalledRoot
+    cache: Path  # dnf's
 
 
-def need_secureboot() -> None:
-    """Skip (or, under REPOBUILD_CI=1, fail) the calling test without firmware and virt-firmware."""
-    missing = [] if importlib.util.find_spec("virt") else ["virt-firmware"]
-    try:
-        find_secure_firmware()
-    except ToolMissingError:
-        missing.append("ovmf")
+def need_qemu(*, secure: bool = False) -> None:
+    """Skip (or, under REPOBUILD_CI=1, fail) the calling test without QEMU, or what Secure Boot needs beside it."""
+    missing = ["virt-firmware"] if secure and not importlib.util.find_spec("virt") else []
+    for name, find in {"qemu": find_qemu, **({"ovmf": find_secure_firmware} if secure else {})}.items():
+        try:
+            find()
+        except ToolMissingError:
+            missing.append(name)
     if missing and os.environ.get("REPOBUILD_CI") == "1":
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:

@@ -109,7 +109,9 @@ def test_a_rule_that_replaces_a_module_by_a_command_is_noticed(site: Site, own: 
 def test_a_scriptlet_that_fails_is_a_failed_check_though_dnf_succeeds(site: Site, tmp_path: Path) -> None:
     rpm = make_kmod(site.cell, site.modules, tmp_path / "kmod", scriptlet="echo 'the join went wrong' >&2; exit 3")
     log = tmp_path / "install.log"
-    installed = make_install_root(site.chroot, site.cell.kernel, [rpm], tmp_path / "root", log=log, timeout=600)
+    installed = make_install_root(
+        site.chroot, site.cell.kernel, [rpm], tmp_path / "root", log=log, timeout=600, cache=site.cache
+    )
     found = faults(verdict(site, installed))
     assert "scriptlet" in found["scriptlets"][0]
     assert "the join went wrong" in found["scriptlets"]

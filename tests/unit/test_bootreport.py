@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.qualify.bootreport import Attempt, last_words, load_faults, no_gpu, read_report
+from builder.qualify.bootreport import Attempt, alone_faults, last_words, load_faults, no_gpu, read_report
 
 V = "535.261.03"
 NO_GPU = "[    4.1] NVRM: No NVIDIA GPU found."
@@ -100,6 +100,19 @@ def test_a_live_module_that_made_the_kernel_complain_is_not_good() -> None:
     assert faults(answer("", warning, rc=0, state="live", version=V))[0].startswith("WARNING: CPU")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Loading of unsigned module is rejected",
+        "Lockdown: modprobe: unsigned module loading is restricted; see man kernel_lockdown.7",
+        "nvidia: version magic '5.14.0 SMP ' should be '6.1.0 SMP '",
+        "nvidia: exports duplicate symbol nvidia_get_rm_ops (owned by nvidia_old)",
+    ],
+)
+def test_what_the_kernels_loader_says_is_a_complaint(line: str) -> None:
+    assert answer("", f"[    1.0] {line}").complaints == (f"[    1.0] {line}",)
+
+
 def test_a_failure_without_any_word_is_told_by_its_exit_code() -> None:
     assert faults(answer("", "", rc=139)) == ["nvidia: exit code 139, without a word"]
 
@@ -118,3 +131,29 @@ def test_last_words_of_a_console_start_at_the_first_complaint() -> None:
     assert last_words(console) == ("Kernel panic - not syncing: x", "CPU: 0")
     assert last_words("[ 1.0] one\n[ 2.0] two\n", 1) == ("two",)
     assert last_words("") == ()
+
+
+ALONE = "insmod: ERROR: could not insert module /x/nvidia-uvm.ko: Unknown symbol in module"
+OWN = "[    1.0] nvidia_uvm: Unknown symbol nvidia_get_rm_ops (err -2)"
+
+
+def alone(said: str, log: str) -> list[str]:
+    return alone_faults(answer(said, log), "nvidia-uvm", {"nvidia_get_rm_ops"})
+
+
+def test_a_module_alone_may_miss_what_its_set_exports() -> None:
+    assert alone(ALONE, OWN) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "log", "fault"),
+    [
+        (ALONE, f"{OWN}\nnvidia_uvm: Unknown symbol gone (err -2)", "nvidia_uvm: Unknown symbol gone (err -2)"),
+        (ALONE, f"{OWN}\nnvidia_uvm: disagrees about version of symbol x", "nvidia_uvm: disagrees about version of"),
+        (ALONE, "", "insmod: ERROR"),
+        (ALONE.replace("Unknown symbol in module", "Key was rejected by service"), "", "insmod: ERROR"),
+        (ALONE.replace("Unknown symbol in module", "Invalid argument"), OWN, "nvidia_uvm: Unknown symbol nvidia_get"),
+    ],
+)
+def test_and_nothing_else(said: str, log: str, fault: str) -> None:
+    assert alone(said, log)[0].startswith(fault)

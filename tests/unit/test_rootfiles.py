@@ -88,6 +88,9 @@ def test_modules_are_inserted_after_those_that_they_need() -> None:
         ("nvidia-modeset", ("nvidia",)),
         ("nvidia-drm", ("nvidia_modeset", "nvidia")),
     ]
+    alone = found[2].otherwise
+    assert alone is not None
+    assert (alone.label, alone.file, alone.before) == ("nvidia-drm:alone", f"{folder}/nvidia-drm.ko", ("drm",))
     with pytest.raises(RootFileError, match=r"nvidia-uvm is not in modules\.dep"):
         order_modules(["nvidia-uvm"], dependencies)
 

@@ -17,6 +17,7 @@ from builder.model.naming import (
     objects_folder,
     package_nevra,
 )
+from builder.model.patches import Patch, patches_of
 from builder.model.sources import DriverSources, KernelObject, SourceFile, SpecFile
 from builder.render.templates import fill_spec, spec_source
 from builder.render.values import require_name, require_nevra, require_payload, require_word
@@ -29,9 +30,14 @@ _MODULES_PAYLOAD = "w0.ufdio"  # it is unpacked at once, so packing it would cos
 
 
 def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFile:
-    """The spec that compiles a cell's modules; raises RenderError for values that cannot stand in one."""
+    """The spec that patches a cell's kernel tree and compiles its modules; its sources are the tree and the patches.
+
+    Why a patch is there is not in it: another reason for the same bytes would compile them again. Raises RenderError
+    for values that cannot stand in a spec.
+    """
     nevra = require_nevra(modules_nevra(cell, matrix))
     tree = _kernel_tree(sources, cell.flavor, cell.driver)
+    patches = tuple(_patch_file(patch) for patch in patches_of(cell))
     text = fill_spec(
         "nvidia-modules.spec.j2",
         nevra=nevra,
@@ -41,12 +47,18 @@ def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFi
         vendor=matrix.vendor,
         payload=_MODULES_PAYLOAD,
         source=tree.filename,
+        patches=tuple({"name": patch.filename, "sha256": patch.sha256} for patch in patches),
         kernel=_checked(cell.kernel),
         modules=_modules(cell.driver),
         excluded=_excluded(cell.driver),
         folder=MODULES_FOLDER,
     )
-    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree,))
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree, *patches))
+
+
+def _patch_file(patch: Patch) -> SourceFile:
+    require_name(patch.name, "patch")
+    return SourceFile(filename=patch.name, path=patch.path, sha256=patch.sha256, size=patch.size)
 
 
 def render_kmod(

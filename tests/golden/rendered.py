@@ -57,6 +57,7 @@ def _proprietary_gate() -> SpecFile:
 SPECS: dict[str, Callable[[], SpecFile]] = {
     "modules-open.spec": lambda: _modules(Flavor.OPEN),
     "modules-cloud.spec": lambda: _modules(Flavor.PROPRIETARY, k=sample.CLOUD),
+    "modules-patched.spec": lambda: _modules(Flavor.OPEN, d=replace(sample.D535, patches=sample.PATCHES)),
     "kmod-open-signed.spec": lambda: _kmod(Flavor.OPEN, "Example modules 100%"),
     "kmod-proprietary.spec": lambda: _kmod(Flavor.PROPRIETARY, None),
     "objects-proprietary.spec": lambda: _objects(Flavor.PROPRIETARY),

@@ -22,6 +22,7 @@ from builder.model.matrix import (
 )
 from builder.model.naming import kmod_nevra
 from builder.model.nevra import Evr
+from builder.model.patches import Patch
 from builder.model.sources import DriverSources, KernelObject, ManifestEntry, SourceFile
 
 MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
@@ -58,6 +59,12 @@ def driver(version: str, *, flavors: tuple[Flavor, ...] = tuple(Flavor)) -> Driv
 D470 = driver("470.256.02", flavors=(Flavor.PROPRIETARY,))
 D535 = driver("535.261.03")
 D550 = driver("550.163.01")
+
+
+PATCHES = tuple(
+    Patch(name=name, path=Path("/nowhere", name), sha256=digit * 64, size=1, reason="100% needed")
+    for name, digit in (("0001-first.patch", "a"), ("then.patch", "b"))
+)
 
 
 def distribution(name: str = "el9", **changes: object) -> Distribution:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import QualifyError, ToolError
+from builder.errors import ToolError, ToolMissingError
 from builder.model.cells import Cell, Check, Verdict
 from builder.qualify.bootreport import Attempt, BootReport, alone_faults, last_words, load_faults, read_report, told
 from builder.qualify.elf import ModuleFormatError, read_module
@@ -35,7 +35,7 @@ def qualify_boot(cell: Cell, installed: InstalledRoot, *, timeout: float, scratc
     """Boot and insert every module of the driver; ``timeout`` in seconds, ``scratch`` keeps the logs.
 
     A module, a kernel or a machine that does not do what it must is a failed check with the console's words. Raises
-    ToolMissingError without QEMU, QualifyError for an arch that cannot be booted here.
+    ToolMissingError without QEMU, and for an arch that cannot be booted here.
     """
     require_machine(cell)
     root, release = installed.path, cell.kernel.release
@@ -72,9 +72,9 @@ def exported_symbols(modules: Mapping[str, bytes]) -> set[str]:
 
 
 def require_machine(cell: Cell) -> None:
-    """Raise QualifyError for an arch that no machine is described for."""
+    """Raise ToolMissingError for an arch that no machine is described for."""
     if cell.arch not in _MACHINES:
-        raise QualifyError(
+        raise ToolMissingError(
             f"{cell.id}: {cell.arch} kernels cannot be booted by this version",
             hint=f"ask for the level install; boot and secureboot are for {', '.join(_MACHINES)}",
         )

@@ -1,7 +1,7 @@
 """A client root for the levels above "static": one kernel and the packages of one cell, installed by dnf.
 
 Scriptlets run as they would on a client, in namespaces that end with the process: nothing stays mounted or running,
-also when this process is killed. What runs inside is this module, too: ``python -m builder.qualify.roots JOB``.
+also when this process is killed. What runs inside is builder.qualify.inner.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from pydantic import TypeAdapter
 from builder.errors import DiskFullError, QualifyError, RepobuildError, ToolError, ToolMissingError, ToolTimeoutError
 from builder.model.matrix import Chroot, Kernel
 from builder.tools.confine import namespaces
-from builder.tools.dnf import Dnf, dbpath
-from builder.tools.mounts import api_filesystems
+from builder.tools.dnf import dbpath
 from builder.tools.repomd import is_local
 from builder.tools.rpms import read_header
 from builder.tools.run import run, tail, which
@@ -47,7 +45,9 @@ class InstalledRoot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class RootJob:
+    """What the inner side is told."""
+
     chroot: Chroot
     root: Path
     dnf: Path
@@ -69,9 +69,9 @@ def make_install_root(
     """Install a kernel, kmod and these RPMs (with what they require of the chroot's repositories) into ``root``.
 
     ``root`` is made and must not exist. ``cache`` is a folder for dnf's own files which one process at a time may use
-    again; without it they are thrown away. Raises QualifyError with dnf's words where the packages cannot be installed,
-    ToolError where a repository cannot be reached, ToolTimeoutError, DiskFullError, ToolMissingError; a failed root
-    stays for the caller to remove.
+    again; without it they are thrown away. Raises QualifyError with dnf's words where the packages cannot be installed;
+    ToolError where a repository cannot be reached or this is not root, ToolTimeoutError, DiskFullError,
+    ToolMissingError. A failed root stays for the caller to remove.
     """
     _require_root()
     names = tuple(read_header(rpm).nevra.name for rpm in rpms)
@@ -81,12 +81,12 @@ def make_install_root(
     root.mkdir(parents=True)
     dnf = cache or root.parent / f".{root.name}-dnf"
     dnf.mkdir(parents=True, exist_ok=True)
-    job = _Job(
+    job = RootJob(
         chroot=chroot, root=root.absolute(), dnf=dnf.absolute(), specs=specs, log=log.absolute(), timeout=timeout
     )
     path = root.parent / f".{root.name}-job.json"
-    path.write_bytes(TypeAdapter(_Job).dump_json(job))
-    argv = [*namespaces(network=not is_local(chroot)), sys.executable, "-I", "-m", "builder.qualify.roots", str(path)]
+    path.write_bytes(TypeAdapter(RootJob).dump_json(job))
+    argv = [*namespaces(network=not is_local(chroot)), sys.executable, "-I", "-m", "builder.qualify.inner", str(path)]
     try:
         run(argv, timeout=timeout, log=log)
     except (ToolMissingError, ToolTimeoutError, DiskFullError):
@@ -97,6 +97,8 @@ def make_install_root(
         path.unlink()
         if cache is None:
             shutil.rmtree(dnf, ignore_errors=True)
+    if not (job.root / "lib/modules" / kernel.release).is_dir():
+        raise QualifyError(f"{kernel.release}: {core} brought no modules of that release", log=log)
     complaints = _scriptlet_failures(job.root / _RPM_LOG, names)
     return InstalledRoot(path=job.root, database=dbpath(chroot), packages=names, complaints=complaints)
 
@@ -115,7 +117,7 @@ def _scriptlet_failures(log: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 def _require_root() -> None:
     if os.geteuid() != 0:
-        raise QualifyError(
+        raise ToolError(
             "the levels install, boot and secureboot need root: packages are installed into a root of their own",
             hint="run as root (sudo repobuild …), or ask for the level static only",
         )
@@ -129,22 +131,3 @@ def _failure(kernel: Kernel, log: Path) -> RepobuildError:
     if any(word in line for line in lines for word in _UNREACHABLE):
         return ToolError(f"{kernel.release}: a repository cannot be reached", details=lines, log=log)
     return QualifyError(f"{kernel.release}: the packages cannot be installed beside it", details=lines, log=log)
-
-
-def main(path: str) -> int:
-    """Inside the namespaces, as process 1 of them: install; 0 when done, 1 when dnf failed (its words are logged)."""
-    # Process 1 ignores signals it has no handler for; leaving at once lets the kernel end everything else.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(143))
-    os.umask(0o022)
-    job = TypeAdapter(_Job).validate_json(Path(path).read_bytes())
-    api_filesystems(job.root)
-    try:
-        Dnf(job.chroot, job.dnf).install(job.root, job.specs, timeout=job.timeout, log=job.log)
-    except RepobuildError as exc:
-        sys.stderr.write(f"{exc.message}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -45,7 +45,7 @@ def qualify_secureboot(
     """Boot under Secure Boot with ``certificate`` (DER) enrolled; ``timeout`` in seconds, ``scratch`` keeps the logs.
 
     Failed checks carry the console's words. Raises ToolMissingError without QEMU, its firmware or virt-firmware,
-    QualifyError for an arch that cannot be booted here.
+    and for an arch that cannot be booted here.
     """
     require_machine(cell)
     template = find_secure_firmware()

@@ -139,6 +139,12 @@ def test_a_package_that_wants_what_nobody_has_cannot_be_installed(site: Site, tm
     assert "nothing provides no-such" in "\n".join(evidence(not_installed(cell, caught.value), "install"))
 
 
+def test_a_kernel_package_of_another_release_is_told(site: Site, tmp_path: Path) -> None:
+    kernel = replace(site.cell.kernel, release="6.1.0-none")
+    with pytest.raises(QualifyError, match=r"6\.1\.0-none: kernel-cloud-core-.* brought no modules of that release"):
+        make_install_root(site.chroot, kernel, [], tmp_path / "root", log=tmp_path / "install.log", timeout=600)
+
+
 def test_a_repository_that_cannot_be_reached_is_no_verdict(site: Site, tmp_path: Path) -> None:
     lab, *more = site.chroot.repositories
     chroot = replace(site.chroot, repositories=(replace(lab, baseurl=f"file://{tmp_path}/none"), *more))

@@ -24,7 +24,7 @@ golden: setup
 	@REPOBUILD_GOLDEN=write $(PY) -m pytest -q tests/golden
 
 schema: setup
-	@$(PY) -m tests.unit.write_schemas
+	@$(PY) -m tests.unit.test_config_schema
 
 clean:
 	$(SUDO) rm -rf .demo .venv

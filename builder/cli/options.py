@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from builder.cli.completion import complete_cells, complete_streams
+from builder.model.levels import Level
 from builder.pipeline.settings import BUILD_TIMEOUT, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,6 +106,12 @@ _RUN = [
         type=int,
         metavar="FD",
         help="File descriptor to read that key's passphrase (or the token's PIN) from.",
+    ),
+    click.option(
+        "--level",
+        type=click.Choice([level.value for level in Level]),
+        callback=lambda _context, _option, value: None if value is None else Level(value),
+        help="Qualify cells at least so far, whatever their streams ask.",
     ),
     click.option("--fail-fast", is_flag=True, help="Start no further build after the first failure."),
     click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),

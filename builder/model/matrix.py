@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from builder.model.levels import Level
 from builder.model.nevra import Evr
 from builder.model.patches import Patch
 
@@ -205,6 +206,7 @@ class Stream:
     profiles: tuple[Profile, ...]
     default_profile: str
     distributions: tuple[str, ...] = ()  # empty: all
+    level: Level = Level.STATIC  # of qualification that a cell must pass before this stream carries it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop, plan_units
 from builder.pipeline.settings import Settings
 from builder.pipeline.specs import make_job
-from builder.pipeline.units import LEVEL, read_verdict
+from builder.pipeline.units import LEVEL
+from builder.pipeline.verdicts import read_verdict
 from builder.pipeline.workshop import Workshop, look
 from builder.publish import current_generation
 from builder.store import Failure

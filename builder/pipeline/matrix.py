@@ -14,6 +14,7 @@ from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates
+from builder.pipeline.levels import qualify_levels
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
@@ -102,6 +103,8 @@ def run(
         outcomes = run_units(
             shop, actions, build=Stage.BUILD in stages, check=bool(stages & (Stage.QUALIFY | Stage.PUBLISH))
         )
+        if stages & (Stage.QUALIFY | Stage.PUBLISH):
+            outcomes = qualify_levels(shop, outcomes)
         reports, outcomes = _publish_all(shop, signer, outcomes, stages)
         return RunReport(
             actions=actions,

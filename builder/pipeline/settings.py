@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.model.levels import Level
+
 BUILD_TIMEOUT = 4 * 3600.0  # seconds: a full NVIDIA cell takes minutes, a loaded farm is slower
 
 
@@ -32,6 +34,7 @@ class Settings:
     module_passphrase_fd: int | None = None
     base_url: str | None = None  # of the published repository, for the .repo file; None: file://<repo>
     fail_fast: bool = False
+    level: Level | None = None  # qualify every cell at least so far, whatever its streams ask
 
     @property
     def lock_path(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,17 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from builder.errors import InterruptedRunError, RepobuildError
-from builder.model.cells import Action, Artifact, BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
+from builder.model.cells import Action, Artifact, BuildResult, Decision, PackageKind, Unit, Verdict
+from builder.model.levels import Level
 from builder.model.planning import UnitOutcome
 from builder.pipeline.modules import compile_modules, find_modules, object_files, packed_sources, rpmbuild
 from builder.pipeline.specs import Job, make_job
+from builder.pipeline.verdicts import read_verdict, verdict_document
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop
 from builder.qualify import qualify_kmod, qualify_packages
 from builder.store import Failure
 from builder.tools.rpms import read_artifact
 
-LEVEL = "static"
+LEVEL = Level.STATIC
 
 
 def run_units(
@@ -209,21 +210,6 @@ def earlier_result(
         if result is not None and content in (None, result.content):
             return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=code)
     return None
-
-
-def verdict_document(verdict: Verdict) -> str:
-    """A verdict as the ledger keeps it."""
-    checks = [{"name": c.name, "outcome": c.outcome, "evidence": list(c.evidence)} for c in verdict.checks]
-    return json.dumps({"unit": verdict.unit_id, "level": verdict.level, "checks": checks})
-
-
-def read_verdict(document: str) -> Verdict:
-    """The verdict of a ledger document."""
-    data = json.loads(document)
-    checks = tuple(
-        Check(name=c["name"], outcome=Outcome(c["outcome"]), evidence=tuple(c["evidence"])) for c in data["checks"]
-    )
-    return Verdict(unit_id=data["unit"], level=data["level"], checks=checks)
 
 
 def artifacts_of(outcomes: Sequence[UnitOutcome]) -> tuple[Artifact, ...]:

@@ -12,18 +12,20 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from builder.errors import ToolError
 from builder.tools.run import run
 from tests.lab.archive import CACHE, Archive, LabUnavailableError
+from tests.lab.lab_patches import patches_of_driver, take_archive_patches
 from tests.lab.runfile import LabDriver, cached_run, lab_driver, print_drivers
 
 FORMAT = 3  # of the trees laid out here
-KERNELS = {"proprietary": "nvidia-kernel-dkms", "open": "nvidia-open-kernel-dkms"}
 TREES = {"proprietary": "kernel", "open": "kernel-open"}
 OPEN_SOURCE = "nvidia-open-gpu-kernel-modules"
+KERNELS = {"proprietary": "nvidia-kernel-dkms", "open": "nvidia-open-kernel-dkms"}
 # Every driver has these; what a user space holds besides depends on what the archive offers at that version.
 REQUIRED = {
     "compute": (
@@ -41,23 +43,30 @@ OFFERED = {
     "compute": ("libnvidia-nvvm4", "libnvidia-nvvm70", "nvidia-cuda-mps"),
     "full": ("libnvidia-gpucomp", "libcudadebugger1", "libnvidia-ngx1", "libnvidia-pkcs11-openssl3", "libnvidia-api1"),
 }
+# Branches that the archive keeps under names and in folders of their own, beside its current driver.
+KEPT = {"470": "tesla-470"}
+KEPT_KERNELS = {"proprietary": "nvidia-{kept}-kernel-dkms"}
+KEPT_REQUIRED = (
+    "libnvidia-{kept}-cuda1", "libnvidia-{kept}-ml1", "nvidia-{kept}-smi", "libnvidia-{kept}-ptxjitcompiler1",
+    "libnvidia-{kept}-cfg1", "nvidia-{kept}-kernel-support",
+)  # fmt: skip
 # Where the archive's packages put the files that NVIDIA's archive has at its top, and the mode there.
 _TOP_LEVEL = (
     ("usr/lib/x86_64-linux-gnu/**/*.so.*", 0o755),
-    ("usr/lib/nvidia/current/*.so*", 0o755),
-    ("usr/lib/x86_64-linux-gnu/nvidia/current/nvoptix.bin", 0o644),
-    ("usr/lib/x86_64-linux-gnu/nvidia/current/nvidia/wine/*.dll", 0o644),
-    ("usr/lib/nvidia/current/nvidia-[!.]*[!z]", 0o755),
-    ("usr/lib/nvidia/current/*.1.gz", 0o644),
+    ("usr/lib/nvidia/*/*.so*", 0o755),
+    ("usr/lib/x86_64-linux-gnu/nvidia/*/nvoptix.bin", 0o644),
+    ("usr/lib/x86_64-linux-gnu/nvidia/*/nvidia/wine/*.dll", 0o644),
+    ("usr/lib/nvidia/*/nvidia-[!.]*[!z]", 0o755),
+    ("usr/lib/nvidia/*/*.1.gz", 0o644),
     ("usr/*bin/nvidia-cuda-mps-*", 0o755),
     ("usr/share/man/man1/nvidia-cuda-mps-*.1.gz", 0o644),
     ("usr/share/vulkan/*/nvidia_*.json", 0o644),
     ("usr/share/glvnd/egl_vendor.d/10_nvidia.json", 0o644),
     ("etc/OpenCL/vendors/nvidia.icd", 0o644),
-    ("etc/nvidia/current/nvidia-drm-outputclass.conf", 0o644),
+    ("etc/nvidia/*/nvidia-drm-outputclass.conf", 0o644),
 )
 _FOLDERS = (
-    ("**/firmware/nvidia/*/gsp_*.bin", "firmware", 0o644),
+    ("**/firmware/nvidia/*/gsp*.bin", "firmware", 0o644),
     ("usr/lib/systemd/system/nvidia-*.service", "systemd/system", 0o644),
     ("usr/lib/systemd/system-sleep/nvidia", "systemd/system-sleep", 0o755),
     ("usr/bin/nvidia-sleep.sh", "systemd", 0o755),
@@ -92,26 +101,42 @@ def make_real(
 ) -> list[LabDriver]:
     """One real driver a branch, newest version first asked of the archive; ``userspace`` is "compute" or "full".
 
-    ``source`` also looks for the open modules' source tarball. Raises LabUnavailableError for a branch that the
-    archive does not have whole.
+    Where the archive keeps its patches beside a kernel tree, the tree is as NVIDIA's archive has it; what has to be
+    applied for the archive's kernels comes with the driver. A branch that the archive keeps under names of its own has
+    the flavors there are, and the compute user space. ``source`` also looks for the open modules' source tarball.
+    Raises LabUnavailableError for a branch that the archive does not have whole.
     """
     archive = Archive(cache)
     archive.update()
-    parts = ("compute", "full") if userspace == "full" else ("compute",)
-    required = [*(KERNELS[f] for f in flavors), *(p for part in parts for p in REQUIRED[part])]
-    offered = [p for part in parts for p in OFFERED[part]]
     made = []
     for branch in branches:
+        kernels, required, offered = _packages(branch, flavors, userspace)
         version, versions = choose_versions(archive, branch, required, offered)
         specs = [f"{name}={found}" for name, found in versions.items()]
         _log.info("%s: %s, %d packages", branch, version, len(specs))
         debs = archive.download(specs)
-        identity = [f"real {FORMAT}", *sorted(d.name for d in debs.values()), *flavors]
-        archive_path = cached_run(cache, identity, version, partial(_fill, debs=debs, version=version))
+        identity = [f"real {FORMAT}", *sorted(d.name for d in debs.values()), *kernels]
+        run_path = cached_run(cache, identity, version, partial(_fill, debs=debs, version=version, kernels=kernels))
         origin = "the host archive's " + ", ".join(sorted(specs))
         tarball = open_source(archive, version, versions[KERNELS["open"]], cache) if source else None
-        made.append(lab_driver(archive_path, version, flavors, origin, tarball))
+        driver = lab_driver(run_path, version, list(kernels), origin, tarball)
+        patches = patches_of_driver(branch, run_path.parent / "patches", "; ".join(kernels.values()))
+        made.append(replace(driver, patches=patches))
     return made
+
+
+def _packages(
+    branch: str, flavors: Sequence[str], userspace: str
+) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """Kernel packages by flavor, all packages that must be there, and those that are taken where they are."""
+    kept = KEPT.get(branch)
+    if kept:
+        kernels = {f: name.format(kept=kept) for f, name in KEPT_KERNELS.items() if f in flavors}
+        return kernels, (*kernels.values(), *(name.format(kept=kept) for name in KEPT_REQUIRED)), ()
+    parts = ("compute", "full") if userspace == "full" else ("compute",)
+    kernels = {flavor: KERNELS[flavor] for flavor in flavors}
+    required = (*kernels.values(), *(p for part in parts for p in REQUIRED[part]))
+    return kernels, required, tuple(p for part in parts for p in OFFERED[part])
 
 
 def open_source(archive: Archive, version: str, package_version: str, cache: Path = CACHE) -> Path | None:
@@ -132,7 +157,7 @@ def open_source(archive: Archive, version: str, package_version: str, cache: Pat
     return target
 
 
-def _fill(tree: Path, debs: dict[str, Path], version: str) -> None:
+def _fill(tree: Path, debs: dict[str, Path], version: str, kernels: dict[str, str]) -> None:
     """Lay the packages' files out as NVIDIA's archive has them."""
     _log.info("%s: unpacking", version)
     with tempfile.TemporaryDirectory(dir=tree.parent) as tmp:
@@ -140,14 +165,16 @@ def _fill(tree: Path, debs: dict[str, Path], version: str) -> None:
         for name, deb in debs.items():
             place = root / name
             run(["dpkg-deb", "-x", deb, place], timeout=600)
-            flavor = next((f for f, package in KERNELS.items() if package == name), None)
+            flavor = next((f for f, package in kernels.items() if package == name), None)
             if flavor is None:
                 _userspace(place, tree)
             else:
                 _kernel_tree(place, tree / TREES[flavor], flavor)
-        shutil.copyfile(root / "libcuda1/usr/share/doc/libcuda1/copyright", tree / "LICENSE")
+                take_archive_patches(tree / TREES[flavor], tree.parent / "patches")
+        copyrights = sorted(root.glob("libcuda1/usr/share/doc/*/copyright"))
+        shutil.copyfile((copyrights or sorted(root.glob("*/usr/share/doc/*/copyright")))[0], tree / "LICENSE")
     if not (tree / f"libcuda.so.{version}").is_file():
-        raise LabUnavailableError(f"libcuda1 of {version} does not hold libcuda.so.{version}")
+        raise LabUnavailableError(f"no package of {version} holds libcuda.so.{version}")
 
 
 def _kernel_tree(place: Path, target: Path, flavor: str) -> None:

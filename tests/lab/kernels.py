@@ -76,7 +76,8 @@ class Choice:
 def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
     """The two newest ABIs and the newest cloud kernel of the host's series; the newest of each further series.
 
-    A further series is "6.12", as the host's release has it, or "6.12/trixie", as that one has it with its compiler.
+    A further series is "6.12", as the host's release has it, "6.12/trixie", as that one has it with its compiler, or
+    "6.1/bookworm-security", the newest of that suite.
     """
     offered: dict[tuple[str, str], list[tuple[tuple[int, ...], str]]] = {}
     for name in archive.names(r"linux-headers-\d.*"):
@@ -137,7 +138,7 @@ def _examine(headers: Sequence[str], release: str, variant: str, suite: str) -> 
         build=abi[0] if abi else "1",
         packages=(f"linux-image-{release}", f"linux-headers-{release}", common, kbuild),
         compiler=compiler[0] if compiler else "gcc",
-        suite=suite,
+        suite=suite.partition("-")[0],
     )
 
 

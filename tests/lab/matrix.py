@@ -74,9 +74,10 @@ def write_lab_matrix(
     modules: Sequence[str] | None = None,
     exclude: Sequence[dict[str, str]] = (),
 ) -> Path:
-    """Write matrix.yaml, streams/ and mock-configs/ into ``folder``; returns the path of matrix.yaml.
+    """Write matrix.yaml, streams/, mock-configs/ and patches/ into ``folder``; returns the path of matrix.yaml.
 
-    ``kernels`` names the kernel releases to take (all when None), ``flavors`` and ``modules`` narrow the drivers.
+    ``kernels`` names the kernel releases to take (all when None), ``flavors`` and ``modules`` narrow the drivers. A
+    driver's patches are written where one of the cells has them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "streams", ignore_errors=True)
@@ -95,8 +96,26 @@ def write_lab_matrix(
         "branches": _branches(drivers, flavors, modules),
         "exclude": list(exclude),
     }
+    for driver in drivers:
+        _add_patches(matrix, driver, streams, folder / "patches")
     _write(folder / "matrix.yaml", matrix)
     return folder / "matrix.yaml"
+
+
+def _add_patches(matrix: dict[str, Any], driver: LabDriver, streams: Sequence[dict[str, Any]], folder: Path) -> None:
+    branch = matrix["branches"][driver.branch]
+    offered = {flavor for entry in branch["drivers"] for flavor in entry["flavors"]}
+    wanted = {
+        one["flavor"]
+        for one in streams
+        if one["branch"] in (driver.branch, "newest-complete") and one["kmods"] == "precompiled"
+    }
+    for patch in driver.patches:
+        entry = patch.entry(matrix["kernels"], offered & wanted)
+        if entry is not None and entry not in branch.setdefault("patches", []):
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(patch.path, folder / patch.path.name)
+            branch["patches"].append(entry)
 
 
 def _write(path: Path, document: object) -> None:
@@ -110,7 +129,6 @@ def _distribution(distro: LabDistro) -> dict[str, Any]:
         "dist_tag": ".lab9",
         "delivery": "modular",
         "arches": ["x86_64"],
-        "kmod_compression": "xz",
         "payload": "w3.zstdio",
         "buildroot": {
             "template": "lab9.cfg.j2",

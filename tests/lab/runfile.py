@@ -19,6 +19,7 @@ from pathlib import Path
 
 from builder.tools.rpms import file_sha256
 from builder.tools.run import run
+from tests.lab.lab_patches import LabPatch
 from tests.lab.manifest_types import file_type, symlinks
 
 FORMAT = 3  # of the archives made here; a new number assembles them again
@@ -42,6 +43,7 @@ class LabDriver:
     flavors: tuple[str, ...]
     origin: str  # what it was made of, for matrix.yaml's ``read``
     source: Path | None = None  # the open modules' source tarball, where it was asked for and can be had
+    patches: tuple[LabPatch, ...] = ()  # what its kernel trees need, in order
 
     @property
     def sha256(self) -> str:
@@ -127,7 +129,13 @@ def print_drivers(drivers: Sequence[LabDriver], *, as_json: bool) -> None:
     """Archives on stdout: one JSON document, or a line each."""
     if as_json:
         described = [
-            {**asdict(d), "run": str(d.run), "sha256": d.sha256, "source": str(d.source) if d.source else None}
+            {
+                **{k: v for k, v in asdict(d).items() if k != "patches"},
+                "run": str(d.run),
+                "sha256": d.sha256,
+                "source": str(d.source) if d.source else None,
+                "patches": [p.path.name for p in d.patches],
+            }
             for d in drivers
         ]
         json.dump({"drivers": described}, sys.stdout, indent=1)

@@ -1,4 +1,4 @@
-"""matrix and its stages: fetch, render, build, qualify, sign, publish, rollback."""
+"""matrix and its stages: fetch, render, build, qualify, sign, publish, resign, rollback."""
 
 from __future__ import annotations
 
@@ -163,6 +163,23 @@ def publish(as_json: bool, **options: Any) -> None:
 
 
 @click.command()
+@run_options
+@sign_options
+@command
+def resign(as_json: bool, **options: Any) -> None:
+    """Publish the whole matrix with other keys; nothing is fetched or compiled again.
+
+    Kernel modules are signed by --module-cert, packages and metadata by the key of --gnupghome. Hosts get the
+    re-signed packages as updates.
+
+    \b
+    Example:
+      repobuild resign --module-cert ./keys/2027.pem --gnupghome ./keys
+    """
+    _run(ALL & ~Stage.FETCH, {**options, "compile": False}, as_json=as_json)
+
+
+@click.command()
 @click.argument("distribution")
 @click.argument("digest")
 @click.option("--arch", default="x86_64", show_default=True)
@@ -182,4 +199,4 @@ def rollback(distribution: str, digest: str, arch: str, as_json: bool, **options
         people().print(f"{distribution}/{arch} is {publication.digest}")
 
 
-VERBS = (matrix, fetch, render, build, qualify, sign, publish, rollback)
+VERBS = (matrix, fetch, render, build, qualify, sign, publish, resign, rollback)

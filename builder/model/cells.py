@@ -47,6 +47,7 @@ class PackageKind(StrEnum):
     KMOD = "kmod-nvidia"
     GATE = "nvidia-kmod-common"
     OBJECTS = "nvidia-kmod-objects"
+    CERTIFICATE = "nvidia-kmod-certificate"
     DRIVER = "nvidia-driver"
     DKMS = "dkms-nvidia"
     CUDA_DRIVERS = "cuda-drivers"
@@ -128,6 +129,7 @@ class BuildResult:
     serial: int = 1  # first part of the Release
     content: str = ""  # digest that the serial stands for
     source_date_epoch: int = 0  # seconds; of its sources, and of its signatures
+    signer: str = ""  # who signed the modules in it, "" where it holds none
 
 
 class Outcome(StrEnum):

@@ -79,3 +79,4 @@ class SupportFacts:
     kernels: tuple[SupportKernel, ...]
     streams: tuple[SupportStream, ...]
     rows: tuple[SupportRow, ...]
+    signer: tuple[str, str] | None = None  # of the kernel modules: common name, sha256 of the certificate

@@ -35,7 +35,10 @@ def configure(settings: Settings) -> Configuration:
     matrix = load_matrix(settings.config, settings.streams)
     lock = load_lock(settings.lock_path)
     cells, excluded = expand_cells(matrix)
-    units = (*(kmod_unit(cell) for cell in cells), *package_units(matrix, cells))
+    units = (
+        *(kmod_unit(cell) for cell in cells),
+        *package_units(matrix, cells, signed=settings.module_cert is not None),
+    )
     return Configuration(
         matrix=matrix,
         lock=lock,

@@ -81,7 +81,8 @@ def build_gates(
 
 def _unchanged(shop: Workshop, unit: Unit, kernels: tuple[GateKernel, ...]) -> UnitOutcome | None:
     """The gate built before that says the same: enough where its driver's sources or buildroot are not to be had."""
-    content = content_digest(render_gate(unit, kernels, 1, shop.configuration.matrix))
+    signed = shop.signing.certificate is not None
+    content = content_digest(render_gate(unit, kernels, 1, shop.configuration.matrix, signed=signed))
     return earlier_result(shop, unit, "reused", content=content)
 
 

@@ -33,6 +33,11 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
     found = find_modules(shop, job)
     if found is not None:
         return found
+    if not shop.settings.compile:
+        raise BuildError(
+            f"{job.unit.id}: its modules were not compiled before, and this run compiles nothing",
+            hint="repobuild matrix compiles what is missing",
+        )
     cell, modules = job.unit.cell, job.modules
     assert cell is not None  # noqa: S101  only kmods have modules
     assert modules is not None  # noqa: S101

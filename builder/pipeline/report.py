@@ -19,6 +19,8 @@ from builder.pipeline.workshop import Workshop
 from builder.plan.streams import units_of_stream
 from builder.report import support_files as write_files
 
+CERTIFICATE_FILE = "nvidia-kmod-certificate.der"  # in a publication, for hosts that enrol it before they install
+
 
 def support_files(
     shop: Workshop,
@@ -27,8 +29,10 @@ def support_files(
     streams: Sequence[StreamPlan],
     outcomes: Mapping[str, UnitOutcome],
 ) -> tuple[tuple[str, bytes], ...]:
-    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, deterministic."""
-    return write_files(support_facts(shop, distribution, arch, streams, outcomes))
+    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, deterministic; the certificate."""
+    certificate = shop.signing.certificate
+    own = ((CERTIFICATE_FILE, certificate.der),) if certificate else ()
+    return (*write_files(support_facts(shop, distribution, arch, streams, outcomes)), *own)
 
 
 def support_facts(
@@ -57,6 +61,7 @@ def support_facts(
         for e in shop.configuration.excluded
         if e.cell.distribution == distribution and e.cell.arch == arch
     )
+    certificate = shop.signing.certificate
     named = {row.branch for row in rows} | {d.branch for plan in streams for d in plan.drivers}
     return SupportFacts(
         module=matrix.module,
@@ -87,6 +92,7 @@ def support_facts(
             for plan in streams
         ),
         rows=tuple(rows),
+        signer=(certificate.name, certificate.fingerprint) if certificate else None,
     )
 
 

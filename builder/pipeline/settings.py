@@ -34,6 +34,7 @@ class Settings:
     module_passphrase_fd: int | None = None
     base_url: str | None = None  # of the published repository, for the .repo file; None: file://<repo>
     fail_fast: bool = False
+    compile: bool = True  # False: what was compiled before is packed and signed, nothing new is compiled
     level: Level | None = None  # qualify every cell at least so far, whatever its streams ask
 
     @property

@@ -14,6 +14,7 @@ from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFil
 from builder.pipeline.workshop import Workshop, known, source_id
 from builder.plan.actions import content_digest, unit_key
 from builder.render import (
+    render_certificate,
     render_cuda_drivers,
     render_dkms,
     render_driver,
@@ -62,7 +63,11 @@ def render_unit(
         case PackageKind.OBJECTS:
             return render_objects(unit, sources, matrix, serial=serial)
         case PackageKind.GATE:
-            return render_gate(unit, kernels, serial, matrix)
+            return render_gate(unit, kernels, serial, matrix, signed=shop.signing.certificate is not None)
+        case PackageKind.CERTIFICATE:
+            certificate = shop.signing.certificate
+            assert certificate is not None  # noqa: S101  such a unit exists only where there is one
+            return render_certificate(unit, matrix, certificate.name, certificate.der, serial=serial)
         case PackageKind.DRIVER:
             return render_driver(unit, sources, matrix, serial=serial)
         case PackageKind.DKMS:

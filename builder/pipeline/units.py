@@ -123,12 +123,12 @@ def _build(shop: Workshop, job: Job) -> BuildResult:
         resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp)
 
         def fill(folder: Path) -> BuildResult:
-            return _collect(job, resultdir, folder, compiling + seconds)
+            return _collect(job, resultdir, folder, compiling + seconds, signer_of(shop, job.unit))
 
         return shop.store.add_result(job.key, job.unit.scope, compiling + seconds, fill)
 
 
-def _collect(job: Job, resultdir: Path, folder: Path, seconds: float) -> BuildResult:
+def _collect(job: Job, resultdir: Path, folder: Path, seconds: float, signer: str) -> BuildResult:
     """Move a resultdir's files into the result folder and describe them."""
     for file in sorted(resultdir.iterdir()):
         file.rename(folder / file.name)
@@ -145,6 +145,7 @@ def _collect(job: Job, resultdir: Path, folder: Path, seconds: float) -> BuildRe
         serial=job.serial,
         content=job.content,
         source_date_epoch=job.sources.source_date_epoch,
+        signer=signer,
     )
 
 
@@ -199,6 +200,11 @@ def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutc
     return kept or UnitOutcome(unit=unit, result=None, verdict=None, reason=reason, code=code)
 
 
+def signer_of(shop: Workshop, unit: Unit) -> str:
+    """Who signed what a result of this unit holds, "" where nothing is signed: signers are never mixed."""
+    return shop.signing.identity if unit.kind in (PackageKind.KMOD, PackageKind.CERTIFICATE) else ""
+
+
 def earlier_result(
     shop: Workshop, unit: Unit, reason: str, code: str | None = None, *, content: str | None = None
 ) -> UnitOutcome | None:
@@ -207,7 +213,7 @@ def earlier_result(
         recorded = shop.store.ledger.verdict(key, LEVEL)
         verdict = read_verdict(recorded) if recorded else None
         result = shop.store.result(key) if verdict is not None and verdict.ok else None
-        if result is not None and content in (None, result.content):
+        if result is not None and content in (None, result.content) and result.signer == signer_of(shop, unit):
             return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=code)
     return None
 

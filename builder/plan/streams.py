@@ -63,6 +63,8 @@ def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribu
             return kmods is Kmods.DKMS and unit.flavor is flavor
         case PackageKind.OPEN_META:
             return flavor is Flavor.OPEN
+        case PackageKind.CERTIFICATE:
+            return kmods is Kmods.PRECOMPILED
         case PackageKind.GATE:
             return False
         case _:
@@ -110,6 +112,8 @@ def _belongs(unit: Unit, stream: Stream) -> bool:
     match unit.kind:
         case PackageKind.KMOD | PackageKind.OBJECTS:
             return stream.kmods is Kmods.PRECOMPILED and unit.flavor is stream.flavor
+        case PackageKind.CERTIFICATE:
+            return stream.kmods is Kmods.PRECOMPILED
         case PackageKind.GATE:
             return unit.kmods is stream.kmods and unit.flavor is stream.flavor
         case PackageKind.DKMS:

@@ -55,15 +55,18 @@ def kmod_unit(cell: Cell) -> Unit:
     )
 
 
-def package_units(matrix: Matrix, cells: Sequence[Cell]) -> tuple[Unit, ...]:
+def package_units(matrix: Matrix, cells: Sequence[Cell], *, signed: bool = False) -> tuple[Unit, ...]:
     """Units around the kmods: driver, cuda-drivers, nvidia-open, objects and dkms packages, without the gates.
+
+    ``signed``: the kernel modules are, and their certificate is a package too.
 
     A driver that no stream of a distribution can use there yields none. Order: distribution, arch, version, kind.
     """
     units: list[Unit] = []
     for distribution in matrix.distributions:
         for arch in distribution.arches:
-            units.extend(_around(matrix, distribution, arch, cells))
+            around = _around(matrix, distribution, arch, cells)
+            units.extend(u for u in around if signed or u.kind is not PackageKind.CERTIFICATE)
     return tuple(units)
 
 
@@ -79,6 +82,8 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
         yield _as(base, PackageKind.CUDA_DRIVERS)
         if any(flavor is Flavor.OPEN for flavor, _ in combinations):
             yield _as(base, PackageKind.OPEN_META)
+        if any(kmods is Kmods.PRECOMPILED for _, kmods in combinations):
+            yield _as(base, PackageKind.CERTIFICATE)
         for flavor, kmods in combinations:
             kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
             yield _as(base, kind, flavor=flavor)

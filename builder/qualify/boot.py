@@ -28,7 +28,6 @@ from builder.tools.qemu import Booted, Firmware, boot
 
 LEVEL = "boot"
 _MACHINES = ("x86_64",)
-DAMAGED = (RootFileError, ModuleFormatError)  # what makes a root one that nothing can be booted from
 
 
 def qualify_boot(cell: Cell, installed: InstalledRoot, *, timeout: float, scratch: Path) -> Verdict:
@@ -45,7 +44,7 @@ def qualify_boot(cell: Cell, installed: InstalledRoot, *, timeout: float, scratc
         modules = read_modules(root, insertions, dependencies)
         exported = exported_symbols(modules)
         booted = boot_root(cell, root, insertions, {}, scratch, timeout=timeout)
-    except DAMAGED as exc:
+    except RootFileError as exc:
         return unbootable(cell, LEVEL, exc)
     report = read_report(booted.report)
     checks = [*boot_checks(cell, booted, report), *module_checks(cell, report, insertions, exported)]
@@ -67,8 +66,14 @@ def read_modules(
 
 
 def exported_symbols(modules: Mapping[str, bytes]) -> set[str]:
-    """All that the set exports; raises ModuleFormatError."""
-    return {symbol for name, data in modules.items() for symbol in read_module(name, data).exports}
+    """All that the set exports; raises RootFileError for a damaged module."""
+    found: set[str] = set()
+    for name, data in modules.items():
+        try:
+            found |= read_module(name, data).exports.keys()
+        except ModuleFormatError as exc:
+            raise RootFileError(f"{name}: {exc}") from exc
+    return found
 
 
 def require_machine(cell: Cell) -> None:

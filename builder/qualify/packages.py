@@ -26,6 +26,7 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
         "/usr/sbin/nvidia-kmod-join",
         "/usr/libexec/nvidia-kmod-unpatch",
     ),
+    "nvidia-kmod-certificate": ("/usr/share/nvidia-kmod", "/usr/share/doc/nvidia-kmod-certificate"),
     "nvidia-driver": (
         "/usr/bin/nvidia-",
         "/usr/lib64/xorg/modules/",

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from builder.model.cells import Cell, Check, Verdict
 from builder.qualify.boot import (
-    DAMAGED,
     boot_checks,
     boot_root,
     exported_symbols,
@@ -56,7 +55,7 @@ def qualify_secureboot(
         modules = read_modules(root, insertions, dependencies)
         exported = exported_symbols(modules)
         signers = image_signers(kernel_image(root, release).read_bytes())
-    except (*DAMAGED, ValueError) as exc:  # ValueError: the kernel's image is no PE image
+    except ValueError as exc:  # RootFileError is one; the kernel's image may be no PE image
         return unbootable(cell, LEVEL, exc)
     unsigned = [f"{name} carries no signature" for name, data in modules.items() if not split_signature(data)[1]]
     faults = unsigned + ([] if signers else [f"the image of {release} is not signed: Secure Boot would not start it"])

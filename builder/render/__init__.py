@@ -3,12 +3,13 @@
 from builder.render.drivers import render_driver
 from builder.render.gates import render_gate
 from builder.render.kmods import MODULES_FOLDER, objects_of, render_dkms, render_kmod, render_modules, render_objects
-from builder.render.metas import render_cuda_drivers, render_open_meta
+from builder.render.metas import render_certificate, render_cuda_drivers, render_open_meta
 from builder.render.mock import render_mock_config
 
 __all__ = [
     "MODULES_FOLDER",
     "objects_of",
+    "render_certificate",
     "render_cuda_drivers",
     "render_dkms",
     "render_driver",

@@ -15,11 +15,14 @@ from builder.render.templates import fill_spec
 from builder.render.values import require_name, require_nevra, require_payload, require_word
 
 
-def render_gate(unit: Unit, kernels: Sequence[GateKernel], serial: int, matrix: Matrix) -> SpecFile:
+def render_gate(
+    unit: Unit, kernels: Sequence[GateKernel], serial: int, matrix: Matrix, *, signed: bool = False
+) -> SpecFile:
     """The spec of nvidia-kmod-common for one driver × flavor × way of delivery.
 
-    ``kernels`` are all kernels of the unit's distribution × arch, with the kmod each has. Raises RenderError for a
-    distribution without boolean dependencies, and for a precompiled gate without any kmod.
+    ``signed``: the modules are, and the certificate's package is recommended. ``kernels`` are all kernels of the unit's
+    distribution × arch, with the kmod each has. Raises RenderError for a distribution without boolean dependencies, and
+    for a precompiled gate without any kmod.
     """
     flavor, kmods = _checked(unit)
     known = sorted(kernels, key=lambda k: (k.kernel.core.name, k.kernel.core.evr))
@@ -31,6 +34,7 @@ def render_gate(unit: Unit, kernels: Sequence[GateKernel], serial: int, matrix: 
     nevra = require_nevra(gate_nevra(unit, serial, matrix))
     ev = driver_ev(unit.driver, matrix)
     requires, recommends = _firmware(flavor, ev)
+    certificate = (f"{PackageKind.CERTIFICATE.value} = {ev}",) if signed and not dkms else ()
     text = fill_spec(
         "nvidia-kmod-common.spec.j2",
         nevra=nevra,
@@ -45,7 +49,7 @@ def render_gate(unit: Unit, kernels: Sequence[GateKernel], serial: int, matrix: 
         beyond=beyond_ours(matrix),
         obsoletes=_obsoletes(known, flavor, kmods),
         requires=(*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
-        recommends=recommends,
+        recommends=(*recommends, *certificate),
         conflicts=() if dkms else tuple(kernel_conflicts(known)),
         supported=tuple(f"{k.kernel.core}" for k in known if k.kmod),
     )

@@ -1,6 +1,9 @@
-"""Packages without files, for people: cuda-drivers and nvidia-open."""
+"""Small packages: cuda-drivers and nvidia-open, without files, and the certificate of the kernel modules."""
 
 from __future__ import annotations
+
+import base64
+import hashlib
 
 from builder.model.cells import Unit
 from builder.model.matrix import Flavor, Matrix
@@ -8,6 +11,8 @@ from builder.model.naming import driver_ev, gate_capability, package_nevra
 from builder.model.sources import SpecFile
 from builder.render.templates import fill_spec
 from builder.render.values import require_name, require_nevra, require_payload
+
+_LINE = 76  # characters of base64
 
 
 def render_cuda_drivers(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
@@ -20,7 +25,22 @@ def render_open_meta(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile
     return _render("nvidia-open.spec.j2", unit, matrix, serial)
 
 
-def _render(template: str, unit: Unit, matrix: Matrix, serial: int) -> SpecFile:
+def render_certificate(unit: Unit, matrix: Matrix, name: str, der: bytes, *, serial: int = 1) -> SpecFile:
+    """The spec of nvidia-kmod-certificate for the certificate of whoever signs the modules."""
+    text = base64.b64encode(der).decode()
+    return _render(
+        "nvidia-kmod-certificate.spec.j2",
+        unit,
+        matrix,
+        serial,
+        name=name,
+        fingerprint=hashlib.sha256(der).hexdigest(),
+        lines=tuple(text[at : at + _LINE] for at in range(0, len(text), _LINE)),
+        folder="/usr/share/nvidia-kmod",
+    )
+
+
+def _render(template: str, unit: Unit, matrix: Matrix, serial: int, **more: object) -> SpecFile:
     nevra = require_nevra(package_nevra(unit, matrix, serial=serial))
     text = fill_spec(
         template,
@@ -31,5 +51,6 @@ def _render(template: str, unit: Unit, matrix: Matrix, serial: int) -> SpecFile:
         capability=gate_capability(Flavor.OPEN),
         vendor=matrix.vendor,
         payload=require_payload(unit.distribution.payload),
+        **more,
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())

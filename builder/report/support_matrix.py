@@ -40,6 +40,7 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
             }
             for branch in lifetimes.values()
         ],
+        "signer": {"name": facts.signer[0], "sha256": facts.signer[1]} if facts.signer else None,
         "streams": [_stream(stream, facts) for stream in streams],
         "kernels": [
             {

@@ -35,6 +35,7 @@ def result_document(result: BuildResult) -> dict[str, object]:
         "serial": result.serial,
         "content": result.content,
         "source_date_epoch": result.source_date_epoch,
+        "signer": result.signer,
         "artifacts": [_artifact_document(a) for a in result.artifacts],
         "source": _artifact_document(result.source) if result.source else None,
     }
@@ -76,4 +77,5 @@ def read_result(folder: Path) -> BuildResult:
         serial=document["serial"],
         content=document["content"],
         source_date_epoch=document["source_date_epoch"],
+        signer=document.get("signer", ""),
     )

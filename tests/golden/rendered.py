@@ -10,6 +10,7 @@ from builder.model.cells import PackageKind
 from builder.model.matrix import Flavor, Kmods
 from builder.model.sources import SpecFile
 from builder.render import (
+    render_certificate,
     render_cuda_drivers,
     render_dkms,
     render_driver,
@@ -60,6 +61,12 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     "modules-patched.spec": lambda: _modules(Flavor.OPEN, d=replace(sample.D535, patches=sample.PATCHES)),
     "kmod-open-signed.spec": lambda: _kmod(Flavor.OPEN, "Example modules 100%"),
     "kmod-proprietary.spec": lambda: _kmod(Flavor.PROPRIETARY, None),
+    "certificate.spec": lambda: render_certificate(
+        sample.unit(PackageKind.CERTIFICATE), sample.MATRIX, "Example modules 100%", b"not a real certificate" * 20
+    ),
+    "gate-signed.spec": lambda: render_gate(
+        sample.gate(), sample.gate_kernels(sample.K427), 1, sample.MATRIX, signed=True
+    ),
     "objects-proprietary.spec": lambda: _objects(Flavor.PROPRIETARY),
     "gate-open.spec": lambda: render_gate(
         sample.gate(), sample.gate_kernels(sample.K427, sample.K570, sample.CLOUD), 7, sample.MATRIX

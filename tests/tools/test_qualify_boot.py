@@ -14,6 +14,7 @@ from builder.qualify.boot import qualify_boot
 from builder.qualify.initramfs import order_modules, pack_initramfs, read_dependencies
 from builder.qualify.roots import InstalledRoot
 from builder.qualify.secureboot import qualify_secureboot
+from builder.tools.kmod import split_signature
 from builder.tools.run import run
 from tests.need import need
 from tests.tools.qualifying import (
@@ -144,7 +145,11 @@ def test_a_machine_that_does_not_end_is_stopped_and_told(site: Site, tmp_path: P
 
 def test_a_root_without_a_module_or_a_kernel_cannot_be_booted(site: Site, tmp_path: Path) -> None:
     own = copy_root(site.installed, tmp_path / "root")
-    installed_module(site.cell, own.path, "nvidia-uvm").unlink()
+    uvm = installed_module(site.cell, own.path, "nvidia-uvm")
+    uvm.write_bytes(uvm.read_bytes()[:3000])
+    found = faults(boot(site, own, tmp_path / "boot"))
+    assert found["boot"] == ("nvidia-uvm: it is truncated: its section table lies behind its end",)
+    uvm.unlink()
     assert "nvidia-uvm.ko is missing" in faults(boot(site, own, tmp_path / "boot"))["boot"][0]
     with planted(site.cell, own, {}):
         found = faults(boot(site, own, tmp_path / "boot"))
@@ -215,7 +220,7 @@ def test_modules_that_need_a_gpu_show_that_their_signature_is_accepted(site: Sit
 
 @pytest.mark.usefixtures("secure")
 def test_a_module_without_a_signature_is_told_without_booting(site: Site, tmp_path: Path) -> None:
-    bare = site.modules["nvidia-drm"][:-1000]
+    bare, _signature = split_signature(site.modules["nvidia-drm"])
     with planted(site.cell, site.installed, {"nvidia-drm": bare}) as installed:
         found = faults(secureboot(site, installed, tmp_path))
     assert found == {"signed": ("nvidia-drm carries no signature",)}

@@ -9,9 +9,9 @@ import pytest
 from builder.qualify.roots import make_install_root
 from tests.lab.distro import LabDistro
 from tests.need import need
+from tests.tools import building
 from tests.tools.qualifying import (
     Site,
-    client_chroot,
     compile_light,
     lab_cell,
     make_key,
@@ -34,7 +34,7 @@ def site(lab: LabDistro, tmp_path_factory: pytest.TempPathFactory) -> Site:
     devel = unpack_devel(lab, cloud, top / "devel")
     devel_of_other = unpack_devel(lab, other, top / "devel-of-other")
     modules = signed(compile_light(version, devel, cloud.compiler_command, top / "source"), key)
-    chroot = client_chroot(lab, top / "mount")
+    chroot = building.lab_chroot(lab)
     rpm = make_kmod(cell, modules, top / "kmod")
     return Site(
         cell=cell,

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from builder.errors import ToolMissingError
 from builder.model.cells import Cell, Outcome, Verdict
-from builder.model.matrix import Chroot, Compiler, Flavor, Kernel, PackageRef, RepositoryRef
+from builder.model.matrix import Chroot, Compiler, Flavor, Kernel, PackageRef
 from builder.model.naming import kmod_folder, kmod_name
 from builder.model.nevra import Evr
 from builder.qualify.roots import InstalledRoot
@@ -30,8 +30,6 @@ from builder.tools.qemu import find_qemu, find_secure_firmware
 from builder.tools.run import run
 from builder.tools.runfile import extract_runfile
 from tests.golden import sample
-from tests.lab.archive import CACHE, Archive
-from tests.lab.convert import control, convert
 from tests.lab.distro import LabDistro
 from tests.lab.kernels import LabKernel
 from tests.lab.light import TREES, make_light
@@ -114,18 +112,6 @@ def lab_cell(distro: LabDistro, kernel: LabKernel, version: str) -> Cell:
     return Cell(
         driver=sample.driver(version), newest=True, flavor=Flavor.OPEN, kernel=described, distribution=distribution
     )
-
-
-def client_chroot(distro: LabDistro, folder: Path) -> Chroot:
-    """The lab distribution with the archive's package ``mount``, which the lab's own repository may not have."""
-    if list(distro.repository.glob("mount-*.rpm")):
-        return building.lab_chroot(distro)
-    (deb,) = Archive().download(["mount"]).values()
-    rpm = convert(deb, control(deb), ["filesystem"], CACHE / "lab/rpms")
-    folder.mkdir(parents=True)
-    shutil.copy(rpm, folder)
-    run(["createrepo_c", "--quiet", folder], timeout=60)
-    return building.lab_chroot(distro, RepositoryRef(id="mount", baseurl=folder.as_uri(), gpgcheck=False))
 
 
 def unpack_devel(distro: LabDistro, kernel: LabKernel, folder: Path) -> Path:

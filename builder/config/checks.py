@@ -17,6 +17,7 @@ from builder.config.nodes import Node
 from builder.config.patch_checks import check_patches
 from builder.config.schema import PATTERNS
 from builder.errors import Mistake
+from builder.model.toolchain import generation_of_command, generation_of_text
 
 _NAME, _BRANCH, _VERSION = list(PATTERNS)[:3]
 _PLACEHOLDERS = ("version", "arch", "branch")
@@ -89,6 +90,7 @@ def _kernels(files: FileSet) -> Iterator[tuple[int, str]]:
             arches = distributions[distribution.text].get("arches").texts()
             if arches and arch.text not in arches:
                 yield arch.line, f"{where}.arch: {distribution.text} has no arch {arch.text!r} {allowed(arches)}"
+        yield from _compiler(kernel.get("compiler"), f"{where}.compiler")
         core = kernel.get("core")
         package = (distribution.text, arch.text, core.get("name").text, core.get("evr").text)
         if None not in package and package in packages:
@@ -96,6 +98,16 @@ def _kernels(files: FileSet) -> Iterator[tuple[int, str]]:
             owner = f"the package of {first.get('release').raw} already (line {first.line})"
             yield core.line, f"{where}.core: {package[2]} = {package[3]} is {owner}"
         packages.setdefault(package, kernel)
+
+
+def _compiler(compiler: Node, where: str) -> Iterator[tuple[int, str]]:
+    """The kernel's own words about its compiler, against the compiler that is to be called."""
+    text = compiler.get("version_text")
+    for key in ("command", "package"):
+        named = compiler.get(key)
+        if text.text and named.text and generation_of_command(named.text).contradicts(generation_of_text(text.text)):
+            yield named.line, f"{where}.{key}: {named.text!r} is not what version_text says: {text.text!r}"
+            return
 
 
 def _branch(name: str, node: Node) -> Iterator[tuple[int, str]]:

@@ -111,6 +111,11 @@ IN_MATRIX = [
     ("live: false", "live: 0", "kernels[4].live: '0' stands here, true or false is wanted"),
     ("dist_tag: .lab9", "dist_tag: lab9", "distributions.lab9.dist_tag: 'lab9' is not a dot and letters, as in .el9"),
     (
+        'version_text: "gcc-12 12.2.0"',
+        'version_text: "gcc-14 (Debian 14.2.0-19) 14.2.0"',
+        "kernels[2].compiler.command: 'gcc-12' is not what version_text says: 'gcc-14 (Debian 14.2.0-19) 14.2.0'",
+    ),
+    (
         "core: {name: kernel-cloud-core, evr: 6.1.0-56.lab9}",
         "core: {name: kernel-cloud-core, evr: 6.1.0}",
         "kernels[2].core.evr: '6.1.0' is not [epoch:]version-release, as in 5.14.0-503.11.1.el9_5",

@@ -46,9 +46,9 @@ def _made(place: Path, branch: str, flavor: str, modules: tuple[str, ...], answe
 
 
 @cache
-def _remembered(modules: tuple[str, ...], place: Path) -> bytes:
-    """What the first cell of the kernel leaves."""
-    with tempfile.TemporaryDirectory(dir=place) as tmp:
+def _remembered(modules: tuple[str, ...]) -> bytes:
+    """What the first cell of the kernel leaves; where its trees lay does not matter to the next."""
+    with tempfile.TemporaryDirectory(prefix="repobuild-bench-") as tmp:
         return _made(Path(tmp) / "first", *_FIRST, modules, b"").answers
 
 
@@ -56,7 +56,7 @@ def _prepare(
     tmp: Path, stack: ExitStack, *, branch: str, flavor: str, modules: tuple[str, ...], further: bool
 ) -> Sides:
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=tmp)))
-    answers = _remembered(modules, tmp) if further else b""
+    answers = _remembered(modules) if further else b""
 
     def side(folder: Path, clock: Clock, *, given: bytes | None) -> Collection[str]:
         target = place / folder.name

@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from builder.cli.completion import complete_cells
-from builder.cli.options import look_options, make_settings
+from builder.cli.options import look_options, make_settings, rebuild_options
 from builder.cli.output import command, data, people, print_json
+from builder.cli.progress import open_progress
 from builder.pipeline.documents import plan_document
 from builder.pipeline.events import ignore
 from builder.pipeline.look import explain, status_of, support_of
 from builder.pipeline.matrix import plan as make_plan
+from builder.pipeline.rebuild import rebuild_cell
 from builder.pipeline.verify import verify as run_verify
 from builder.report import print_actions, print_support_matrix
 
@@ -97,11 +99,10 @@ def report(as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("location")
+@click.argument("location", required=False)
 @click.option(
     "--key",
     "key_file",
-    required=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Public key to trust.",
 )
@@ -109,23 +110,49 @@ def report(as_json: bool, **options: Any) -> None:
     "--with-repo",
     "with_repos",
     multiple=True,
-    metavar="LOCATION",
+    metavar="REPO",
     help="Repository of the distribution (repeatable): every requirement must then be met.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Data on stdout as one JSON document.")
+@click.option(
+    "--rebuild",
+    "cells",
+    multiple=True,
+    metavar="CELL",
+    shell_complete=complete_cells,
+    help="Instead: build this cell of the matrix again and compare every byte (repeatable).",
+)
+@rebuild_options
 @command
-def verify(location: str, key_file: Path, with_repos: tuple[str, ...], as_json: bool) -> None:
+def verify(
+    location: str | None,
+    key_file: Path | None,
+    with_repos: tuple[str, ...],
+    cells: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Check a published repository as a client would: signatures, checksums, closure, module documents.
 
     \b
     Example:
       repobuild verify repo/el9/x86_64 --key repo/RPM-GPG-KEY-repobuild
+      repobuild verify --rebuild r535-open@5.14.0-503.11.1.el9_5.x86_64
     """
-    found = run_verify(location, key_file, with_repos)
-    if as_json:
-        print_json(found)
-    else:
-        people().print("ok: " + ", ".join(f"{value} {name}" for name, value in found.items()))
+    if bool(location) == bool(cells) or (location and key_file is None):
+        raise click.UsageError("give LOCATION and --key, or --rebuild CELL")
+    if cells:
+        with open_progress(people()) as progress:
+            same = {cell: rebuild_cell(make_settings(options), cell, progress) for cell in cells}
+        if as_json:
+            print_json(same)
+        for cell, files in () if as_json else same.items():
+            people().print(f"ok: {cell}: {len(files)} files are the same, byte for byte")
+    elif location and key_file:
+        found = run_verify(location, key_file, with_repos)
+        if as_json:
+            print_json(found)
+        else:
+            people().print("ok: " + ", ".join(f"{value} {name}" for name, value in found.items()))
 
 
 VERBS = (plan, status, why, report, verify)

@@ -79,7 +79,22 @@ _SELECT = [
         help="Not these cells (repeatable).",
     ),
 ]
+_MODULE_KEY = [
+    click.option(
+        "--module-key",
+        metavar="FILE|URI",
+        envvar="REPOBUILD_MODULE_KEY",
+        help="Its key: a PEM file or a pkcs11: URI. [default: the certificate's path, ending in .key]",
+    ),
+    click.option(
+        "--module-passphrase-fd",
+        type=int,
+        metavar="FD",
+        help="File descriptor to read that key's passphrase (or the token's PIN) from.",
+    ),
+]
 _RUN = [
+    *_MODULE_KEY,
     click.option(
         "--jobs",
         type=click.IntRange(min=0),
@@ -94,18 +109,6 @@ _RUN = [
         show_default=True,
         metavar="SECONDS",
         help="Longest time of one build.",
-    ),
-    click.option(
-        "--module-key",
-        metavar="FILE|URI",
-        envvar="REPOBUILD_MODULE_KEY",
-        help="Its key: a PEM file or a pkcs11: URI. [default: the certificate's path, ending in .key]",
-    ),
-    click.option(
-        "--module-passphrase-fd",
-        type=int,
-        metavar="FD",
-        help="File descriptor to read that key's passphrase (or the token's PIN) from.",
     ),
     click.option(
         "--level",
@@ -149,6 +152,11 @@ def look_options(function: F) -> F:
 def run_options(function: F) -> F:
     """The above and how to build: verbs that work."""
     return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN], function)
+
+
+def rebuild_options(function: F) -> F:
+    """Configuration, work folder and module key: verbs that build again what is there."""
+    return _apply([*_CONFIG, *_WORK, *_MODULE_KEY], function)
 
 
 def sign_options(function: F) -> F:

@@ -13,6 +13,7 @@ from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.workshop import Workshop, known, source_id
 from builder.plan.actions import content_digest, unit_key
+from builder.plan.toolchain import toolchain_fault, toolchain_hint
 from builder.render import (
     render_certificate,
     render_cuda_drivers,
@@ -159,7 +160,19 @@ def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
     for error in errors:
         if isinstance(error, RepobuildError):
             return error.message, error.hint
-    return None, None
+    return _wrong_toolchain(shop, unit)
+
+
+def _wrong_toolchain(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
+    if unit.cell is None:
+        return None, None
+    kernel = unit.cell.kernel
+    devel = known(shop.facts.kernels.get((unit.distribution.name, kernel.release)))
+    buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))
+    if devel is None:
+        return None, None
+    fault = toolchain_fault(kernel, devel, buildroot.packages if buildroot else ())
+    return (fault, toolchain_hint(kernel, devel)) if fault else (None, None)
 
 
 def _missing(shop: Workshop, unit: Unit) -> str:

@@ -1,6 +1,7 @@
 """Check what was built against what was planned: looked at, installed, booted, booted under Secure Boot."""
 
 from builder.qualify.boot import qualify_boot
+from builder.qualify.elf import section_differences
 from builder.qualify.install import not_installed, qualify_install
 from builder.qualify.kmods import qualify_kmod
 from builder.qualify.packages import qualify_packages
@@ -16,5 +17,6 @@ __all__ = [
     "qualify_kmod",
     "qualify_packages",
     "qualify_secureboot",
+    "section_differences",
     "unsigned_verdict",
 ]

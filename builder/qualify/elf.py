@@ -62,6 +62,26 @@ def read_module(name: str, data: bytes) -> Module:
         raise ModuleFormatError(f"its ELF tables are damaged: {exc}") from exc
 
 
+def section_differences(first: bytes, second: bytes) -> list[str]:
+    """In which sections two modules differ, one line each, in their order; raises ModuleFormatError."""
+    try:
+        tables = [{s.name: _content(data, s) for s in _sections(data)} for data in (first, second)]
+    except (struct.error, IndexError, UnicodeDecodeError) as exc:
+        raise ModuleFormatError(f"its ELF tables are damaged: {exc}") from exc
+    lines = []
+    for name in dict.fromkeys([*tables[0], *tables[1]]):
+        before, now = (table.get(name) for table in tables)
+        if before is None or now is None:
+            lines.append(f"section {name} is only in the {'second' if before is None else 'first'}")
+        elif len(before) != len(now):
+            lines.append(f"section {name} has {len(before)} bytes, then {len(now)}")
+        elif before != now:
+            at = next(i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b)
+            old, new = before[at : at + 8].hex(), now[at : at + 8].hex()
+            lines.append(f"section {name} differs from offset {at:#x}: {old}, then {new}")
+    return lines or ["only what stands between the sections differs"]
+
+
 def _read(name: str, data: bytes) -> Module:
     sections = _sections(data)
     by_name = {section.name: section for section in sections}

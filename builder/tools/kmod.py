@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import lzma
-import struct
 import tempfile
 import zlib
 from pathlib import Path
 
 from builder.errors import ToolError
+from builder.model import modules
 from builder.tools.run import run
 
 _ZSTD_TIMEOUT = 300.0  # seconds
-_MAGIC = b"~Module signature appended~\n"
-_SIGNATURE = struct.Struct(">BBBBB3xI")  # struct module_signature of linux/include/linux/module_signature.h
 
 
 def read_module_file(path: Path) -> bytes:
@@ -34,12 +32,9 @@ def read_module_file(path: Path) -> bytes:
 
 
 def split_signature(data: bytes) -> tuple[bytes, bytes]:
-    """A module's own bytes and what is appended to sign them (``b""``: nothing is)."""
-    if not data.endswith(_MAGIC):
+    """A module's own bytes and what is appended to sign them (``b""``: nothing is, or nothing that is a signature)."""
+    try:
+        plain, _signature = modules.split_signature(data)
+    except ValueError:
         return data, b""
-    descriptor = len(data) - len(_MAGIC) - _SIGNATURE.size
-    if descriptor < 0:
-        return data, b""
-    *_rest, size = _SIGNATURE.unpack_from(data, descriptor)
-    cut = max(0, descriptor - size)
-    return data[:cut], data[cut:]
+    return plain, data[len(plain) :]

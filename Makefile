@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: setup demo test lint bench golden schema clean
+.PHONY: setup demo test lint bench qualify golden schema clean
 
 setup:
 	@.ci/setup
@@ -17,6 +17,9 @@ test: setup
 lint: setup
 	@.ci/lint
 
+qualify: setup
+	@$(SUDO) $(PY) -m tests.lab.qualify
+
 bench: setup
 	@$(SUDO) $(PY) -m benchmarks
 
@@ -27,4 +30,4 @@ schema: setup
 	@$(PY) -m tests.unit.test_config_schema
 
 clean:
-	$(SUDO) rm -rf .demo .venv
+	$(SUDO) rm -rf .demo .qualify .venv

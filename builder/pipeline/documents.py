@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.errors import StalePlanError
-from builder.model.cells import Action, Cell, Decision, Unit
+from builder.model.cells import Action, Cell, Check, Decision, Unit
 from builder.model.planning import UnitOutcome
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.configure import Configuration
@@ -91,8 +91,14 @@ def outcome_document(outcome: UnitOutcome) -> dict[str, object]:
         "key": result.key if result else None,
         "seconds": result.seconds if result else None,
         "rpms": [str(a.nevra) for a in result.artifacts] if result else [],
-        "checks": [{"name": c.name, "outcome": c.outcome.value} for c in verdict.checks] if verdict else [],
+        "bytes": sum(a.size for a in result.artifacts) if result else None,
+        "level": verdict.level if verdict else None,
+        "checks": [_check_document(c) for c in verdict.checks] if verdict else [],
     }
+
+
+def _check_document(check: Check) -> dict[str, object]:
+    return {"name": check.name, "outcome": check.outcome.value, "evidence": list(check.evidence)}
 
 
 def distribution_document(report: DistributionReport) -> dict[str, object]:

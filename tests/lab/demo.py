@@ -69,7 +69,11 @@ def build(distro: LabDistro) -> None:
     call("pin", *common)
     if not (DEMO / "keys").is_dir():
         call("key", "new", "--gnupghome", DEMO / "keys", "--name", "repobuild demo")
-    signing = ("--repo", DEMO / "repo", "--gnupghome", DEMO / "keys", "--base-url", BASE_URL)
+    certificate = DEMO / "keys/modules.pem"
+    if not certificate.is_file():
+        call("key", "new-module", "--cert", certificate, "--name", "repobuild demo: kernel modules")
+    signing = ("--module-cert", certificate, "--repo", DEMO / "repo")
+    signing += ("--gnupghome", DEMO / "keys", "--base-url", BASE_URL)
     call("matrix", *common, *signing)
     say("what was published")
     call("report", *common, "--repo", DEMO / "repo")
@@ -90,9 +94,11 @@ def use(distro: LabDistro) -> None:
         expected = published_version(stream)
         for kernel in kernels:
             admin(client, "modinfo", "-k", kernel.release, "-F", "version", "nvidia")
+            admin(client, "modinfo", "-k", kernel.release, "-F", "signer", "nvidia")
             module = client.module(kernel.release)
             if module is None or (module.version, module.vermagic) != (expected, kernel.release):
                 sys.exit(f"kernel {kernel.release} has {module}, expected {expected}")
+        admin(client, "nvidia-kmod-join", "--verify")
         for name, time_and_transaction in before.items():
             if client.install_time(name) != time_and_transaction:
                 sys.exit(f"{name} was touched")

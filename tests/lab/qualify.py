@@ -97,8 +97,10 @@ def _report(
     lines = [
         f"# Qualification of {dt.datetime.now(dt.UTC):%Y-%m-%d}",
         "",
-        f"`make qualify` on {platform.freedesktop_os_release().get('PRETTY_NAME')}, {platform.machine()}, "
-        f"{processors()} processors, QEMU without KVM. Level asked for: {level}.",
+        (
+            f"`make qualify` on {platform.freedesktop_os_release().get('PRETTY_NAME')}, {platform.machine()}, "
+            f"{processors()} processors, QEMU without KVM. Level asked for: {level}."
+        ),
         "",
         "Kernels: " + ", ".join(f"{k.release} ({k.core.name}-{k.core.evr})" for k in kernels) + ".",
         "Drivers: " + ", ".join(f"{d.version} ({', '.join(d.flavors)})" for d in drivers) + ".",

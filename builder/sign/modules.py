@@ -32,6 +32,7 @@ _OPTIONS = [
     pkcs7.PKCS7Options.NoCerts,
 ]
 _YEARS = 10
+_NAME_MAX = 64  # characters of a common name (RFC 5280, ub-common-name)
 _RSA_BITS = 2048  # what every firmware and shim can verify; larger ones are taken when given
 # Curves of the kernel's ecdsa since 5.13 (crypto/ecc_curve_defs.h).
 _CURVES = ("secp256r1", "secp384r1")
@@ -89,7 +90,7 @@ class ModuleSigner:
 
         Raises SignError when it cannot be opened, others can read it, or it is not the certificate's.
         """
-        passphrase = Passphrase.read(passphrase_fd).secret if passphrase_fd is not None else b""
+        passphrase = _passphrase(passphrase_fd)
         public = x509.load_der_x509_certificate(certificate.der).public_key()
         if is_token(key):
             private = cast("PrivateKey", token_key(key, passphrase, public))
@@ -115,12 +116,21 @@ def new_module_key(
 ) -> ModuleCertificate:
     """Make a key (PEM, mode 0600) and its self-signed certificate (PEM), valid for ten years from now.
 
-    RSA2048 unless ``ecdsa`` (P-384: kernels from 5.13 on that have CONFIG_CRYPTO_ECDSA). Existing files are refused.
+    RSA2048 unless ``ecdsa`` (P-384: kernels from 5.13 on that have CONFIG_CRYPTO_ECDSA). Raises SignError for files
+    that are there already, a name that no certificate can carry, and an empty passphrase.
     """
+    if certificate.absolute() == key.absolute():
+        raise SignError(f"{key}: certificate and key would be one file", hint="give another one with --key")
+    if not 1 <= len(name) <= _NAME_MAX:
+        raise SignError(f"a certificate's name has 1 to {_NAME_MAX} characters, this one has {len(name)}")
     for path in (certificate, key):
         if path.exists():
             raise SignError(f"{path}: there is a file already", hint="keys are never overwritten: choose another name")
-    passphrase = Passphrase.read(passphrase_fd).secret if passphrase_fd is not None else b""
+    passphrase = _passphrase(passphrase_fd)
+    if passphrase_fd is not None and not passphrase:
+        raise SignError(
+            f"file descriptor {passphrase_fd}: the passphrase is empty", hint="leave it out for a key without one"
+        )
     private: PrivateKey = (
         ec.generate_private_key(ec.SECP384R1())
         if ecdsa
@@ -191,6 +201,17 @@ def _load(path: Path, passphrase: bytes) -> PrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise SignError(f"{path}: kernels verify RSA and ECDSA signatures of modules, no others")
     return key
+
+
+def _passphrase(fd: int | None) -> bytes:
+    if fd is None:
+        return b""
+    try:
+        return Passphrase.read(fd).secret
+    except OSError as exc:
+        raise SignError(
+            f"file descriptor {fd}: no passphrase can be read: {exc.strerror}", hint="hand it over like this: 3< FILE"
+        ) from exc
 
 
 def _read(path: Path) -> bytes:

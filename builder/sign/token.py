@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -29,7 +30,6 @@ def token_key(uri: str, pin: bytes, public: object) -> object:
     """
     try:
         import pkcs11  # noqa: PLC0415  an extra that few need
-        from pkcs11.exceptions import PKCS11Error  # noqa: PLC0415
     except ImportError as exc:
         raise ToolMissingError(
             "keys in tokens need python-pkcs11", hint="pip install 'repobuild[pkcs11]', or give a PEM file"
@@ -37,31 +37,61 @@ def token_key(uri: str, pin: bytes, public: object) -> object:
     path, query = _parse(uri)
     where = uri.partition("?")[0]
     try:
+        secret = pin.decode() if pin else None
+    except UnicodeDecodeError as exc:
+        raise SignError(f"{where}: the PIN is not UTF-8 text") from exc
+    try:
         token = pkcs11.lib(query["module-path"]).get_token(token_label=path.get("token"))
-        session = token.open(user_pin=pin.decode() if pin else None)
-        wanted: dict[str, Any] = {"object_class": pkcs11.ObjectClass.PRIVATE_KEY}
-        if "object" in path:
-            wanted["label"] = path["object"]
-        if "id" in path:
-            wanted["id"] = path["id"].encode("latin-1")
-        key = session.get_key(**wanted)
-    except (PKCS11Error, RuntimeError, OSError) as exc:
+        try:
+            session = token.open(user_pin=secret)
+        except pkcs11.UserAlreadyLoggedIn:  # a login is the process's: another signer of this run made it
+            session = token.open()
+        try:
+            key = session.get_key(**_wanted(path))
+        except pkcs11.PKCS11Error:
+            session.close()
+            raise
+    except (RuntimeError, OSError) as exc:  # PKCS11Error is a RuntimeError
         raise SignError(
             f"{where}: the token's key cannot be opened: {type(exc).__name__} {exc}".rstrip(),
             hint="check token=, object= and module-path=; the PIN comes from --module-passphrase-fd",
         ) from exc
     if isinstance(public, rsa.RSAPublicKey):
-        return _TokenRsa(key, public)
+        return _TokenRsa(where, key, public)
     if isinstance(public, ec.EllipticCurvePublicKey):
-        return _TokenEc(key, public)
+        return _TokenEc(where, key, public)
     raise SignError(f"{where}: kernels verify RSA and ECDSA signatures of modules, no others")
+
+
+def _wanted(path: Mapping[str, str]) -> dict[str, Any]:
+    import pkcs11  # noqa: PLC0415
+
+    wanted: dict[str, Any] = {"object_class": pkcs11.ObjectClass.PRIVATE_KEY}
+    if "object" in path:
+        wanted["label"] = path["object"]
+    if "id" in path:
+        wanted["id"] = path["id"].encode("latin-1")
+    return wanted
+
+
+def _signed(where: str, key: Any, data: bytes, mechanism: str) -> bytes:
+    import pkcs11  # noqa: PLC0415
+
+    try:
+        return bytes(key.sign(data, mechanism=pkcs11.Mechanism[mechanism]))
+    except RuntimeError as exc:
+        raise SignError(
+            f"{where}: the token does not sign: {type(exc).__name__} {exc}".rstrip(),
+            hint="is it the key of this certificate, is the token still there?",
+        ) from exc
 
 
 def _parse(uri: str) -> tuple[dict[str, str], dict[str, str]]:
     head, _, tail = uri.removeprefix(_SCHEME).partition("?")
     rows = [item.partition("=") for item in head.split(";") if item]
     path = {name: unquote(value, encoding="latin-1" if name == "id" else "utf-8") for name, _, value in rows}
-    query = dict(parse_qsl(tail))
+    # Not parse_qsl: in these URIs a plus sign is one, also in the path of a library.
+    query = {name: unquote(value) for name, _, value in (item.partition("=") for item in tail.split("&") if item)}
     if "pin-value" in query or "pin-value" in path:
         raise SignError("a PIN does not belong into a URI: others see it", hint="hand it over --module-passphrase-fd")
     if "module-path" not in query:
@@ -87,7 +117,8 @@ class _Refusing:
 
 
 class _TokenRsa(_Refusing, rsa.RSAPrivateKey):
-    def __init__(self, key: Any, public: rsa.RSAPublicKey) -> None:
+    def __init__(self, where: str, key: Any, public: rsa.RSAPublicKey) -> None:
+        self._where = where
         self._token_key = key
         self._public = public
 
@@ -100,14 +131,13 @@ class _TokenRsa(_Refusing, rsa.RSAPrivateKey):
 
     def sign(self, data: Any, *_: object) -> bytes:
         """PKCS#1 v1.5 over SHA-256, the only way this project signs."""
-        import pkcs11  # noqa: PLC0415
-
         info = _SHA256_INFO + hashlib.sha256(data).digest()
-        return bytes(self._token_key.sign(info, mechanism=pkcs11.Mechanism.RSA_PKCS))
+        return _signed(self._where, self._token_key, info, "RSA_PKCS")
 
 
 class _TokenEc(_Refusing, ec.EllipticCurvePrivateKey):
-    def __init__(self, key: Any, public: ec.EllipticCurvePublicKey) -> None:
+    def __init__(self, where: str, key: Any, public: ec.EllipticCurvePublicKey) -> None:
+        self._where = where
         self._token_key = key
         self._public = public
 
@@ -124,8 +154,6 @@ class _TokenEc(_Refusing, ec.EllipticCurvePrivateKey):
 
     def sign(self, data: Any, *_: object) -> bytes:
         """ECDSA over SHA-256; a token answers r and s joined."""
-        import pkcs11  # noqa: PLC0415
-
-        raw = bytes(self._token_key.sign(hashlib.sha256(data).digest(), mechanism=pkcs11.Mechanism.ECDSA))
+        raw = _signed(self._where, self._token_key, hashlib.sha256(data).digest(), "ECDSA")
         half = len(raw) // 2
         return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))

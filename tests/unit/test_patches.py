@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from builder.config import load_matrix
-from builder.errors import ConfigError
+from builder.errors import ConfigError, RenderError
 from builder.model.cells import Cell
 from builder.model.matrix import Flavor, Kernel, Matrix
 from builder.model.nevra import Evr
 from builder.model.patches import KernelRule, Patch, VersionRange, patches_of
+from builder.plan.actions import content_digest
 from builder.plan.cells import expand_cells
+from builder.render import render_modules
 from tests.golden import sample
 
 GOOD = Path(__file__).parent.parent / "assets" / "config" / "good"
@@ -234,3 +236,34 @@ def test_two_patches_of_one_name_in_a_branch_are_a_mistake(folder: Path) -> None
         load_matrix(matrix)
     (mistake,) = caught.value.mistakes
     assert "patches[1].file: a second patch of the name 'bar.patch'; first on line" in mistake.message
+
+
+def spec_of(*patches: Patch) -> tuple[str, str]:
+    """Text of the compiling spec and the digest of all that is in it."""
+    driver = replace(sample.D535, patches=patches)
+    spec = render_modules(sample.cell(sample.K503, driver), sample.sources(), sample.MATRIX)
+    return spec.text, content_digest(spec)
+
+
+def test_other_bytes_or_another_order_of_patches_are_another_cell() -> None:
+    first, second = patch("a.patch"), patch("b.patch", sha256="1" * 64)
+    digests = {
+        spec_of(*patches)[1]
+        for patches in ((), (first,), (replace(first, sha256="2" * 64),), (first, second), (second, first))
+    }
+    assert len(digests) == 5
+
+
+def test_better_words_for_the_same_patch_compile_nothing_again() -> None:
+    first = patch("a.patch", reason="why", upstream="https://example.org/1")
+    assert spec_of(first) == spec_of(replace(first, reason="50% clearer", upstream=None))
+
+
+def test_a_patch_that_does_not_apply_to_a_cell_is_not_in_its_spec() -> None:
+    assert spec_of(patch(flavors=(Flavor.PROPRIETARY,))) == spec_of()
+    assert "Patch0" not in spec_of()[0]
+
+
+def test_a_patch_whose_name_a_shell_would_read_is_refused() -> None:
+    with pytest.raises(RenderError, match="patch"):
+        spec_of(patch("a;b.patch"))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from builder.build import make_srpm
-from builder.errors import BuildError, RepobuildError, SignError
+from builder.errors import BuildError, RepobuildError, SignError, StoreError
 from builder.model.cells import Unit
 from builder.model.modules import BuiltModules
 from builder.model.naming import objects_folder
-from builder.model.sources import BuildRequest, Buildroot, DriverSources, SourceFile, SpecFile
+from builder.model.sources import BuildRequest, Buildroot, DriverSources, KernelDevel, SourceFile, SpecFile
 from builder.pack import pack_modules, read_modules, write_modules, write_parts
 from builder.pipeline.specs import Job
 from builder.pipeline.workshop import Workshop
 from builder.render import MODULES_FOLDER, objects_of
+from builder.store import ANSWERS_FILE, answers_source, merge_answers
+from builder.tools.rpms import extract_members
 
 
 def find_modules(shop: Workshop, job: Job) -> BuiltModules | None:
@@ -38,13 +42,16 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
             f"{job.unit.id}: its modules were not compiled before, and this run compiles nothing",
             hint="repobuild matrix compiles what is missing",
         )
-    cell, modules = job.unit.cell, job.modules
+    cell, modules, devel = job.unit.cell, job.modules, job.devel
     assert cell is not None  # noqa: S101  only kmods have modules
+    assert devel is not None  # noqa: S101
     assert modules is not None  # noqa: S101
 
     def fill(folder: Path) -> None:
         with shop.store.tmp() as tmp:
-            resultdir, seconds = rpmbuild(shop, job.unit, modules.spec, job.buildroot, job.sources, tmp)
+            known = answers_source(shop.store, devel.sha256, tmp)
+            spec = replace(modules.spec, sources=(*modules.spec.sources, known))
+            resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp)
             rpms = [rpm for rpm in resultdir.glob("*.rpm") if not rpm.name.endswith(".src.rpm")]
             if len(rpms) != 1:
                 raise BuildError(f"{job.unit.id}: the compilation left {len(rpms)} packages, one is expected")
@@ -52,12 +59,21 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
             packed = pack_modules(rpms[0], MODULES_FOLDER, cell.driver.modules, objects, folder)
             for log in resultdir.glob("*.log"):
                 log.rename(folder / log.name)
+            _remember_answers(shop, devel, rpms[0])
         built = BuiltModules(
             key=modules.key, unit_id=job.unit.scope, folder=folder, modules=packed, seconds=round(seconds, 1)
         )
         write_modules(built, folder)
 
     return read_modules(shop.store.put_folder("modules", modules.key, fill))
+
+
+def _remember_answers(shop: Workshop, devel: KernelDevel, rpm: Path) -> None:
+    """Keep what conftest asked of this kernel for the next driver; a build is as good without."""
+    member = f"{MODULES_FOLDER}/{ANSWERS_FILE}"
+    answers = extract_members(rpm, (member,)).get(member, b"")
+    with suppress(StoreError):
+        merge_answers(shop.store, devel.sha256, answers)
 
 
 def packed_sources(shop: Workshop, job: Job, built: BuiltModules, target: Path) -> tuple[SourceFile, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from pathlib import Path
 from builder.errors import SelectionError, VerifyError
 from builder.model.cells import BuildResult, Unit
 from builder.model.modules import BuiltModules, PackedModule
-from builder.model.sources import KernelObject
+from builder.model.sources import KernelObject, SourceFile
 from builder.pack import join_module, pack_modules
 from builder.pipeline.events import Listener
 from builder.pipeline.matrix import open_workshop
@@ -20,6 +21,7 @@ from builder.pipeline.specs import Job, make_job
 from builder.pipeline.workshop import Workshop, known, look, make_buildroots, source_id
 from builder.qualify import section_differences
 from builder.render import MODULES_FOLDER, objects_of
+from builder.store import ANSWERS_FILE
 from builder.tools.rpms import file_sha256
 
 
@@ -67,7 +69,10 @@ def _compare(shop: Workshop, job: Job, built: BuiltModules, result: BuildResult)
     with shop.store.tmp() as tmp:
         for name in ("compile", "packed", "parts", "pack"):
             (tmp / name).mkdir()
-        resultdir, seconds = rpmbuild(shop, job.unit, modules.spec, job.buildroot, job.sources, tmp / "compile")
+        (tmp / ANSWERS_FILE).touch()  # nothing is remembered here, so that answers cannot repeat a mistake of theirs
+        none = SourceFile(filename=ANSWERS_FILE, path=tmp / ANSWERS_FILE, sha256=hashlib.sha256().hexdigest(), size=0)
+        spec = replace(modules.spec, sources=(*modules.spec.sources, none))
+        resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp / "compile")
         (rpm,) = (p for p in resultdir.glob("*.rpm") if not p.name.endswith(".src.rpm"))
         packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, tmp / "packed")
         found = {f"{m.name}.ko": m.sha256 for m in packed}

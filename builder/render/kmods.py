@@ -26,14 +26,17 @@ from builder.render.values import require_name, require_nevra, require_payload, 
 MAKEFILE_MODULES = ("nvidia", "nvidia-uvm", "nvidia-vgpu-vfio", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 LICENSES = {Flavor.PROPRIETARY: "NVIDIA", Flavor.OPEN: "MIT AND GPL-2.0-only"}
 MODULES_FOLDER = "/usr/lib/nvidia-modules"  # of the compiled modules in the package they leave the buildroot in
+CONFTEST_CACHE = "nvidia-conftest-cache.sh"
+CONFTEST_ANSWERS = "conftest-answers"
 _MODULES_PAYLOAD = "w0.ufdio"  # it is unpacked at once, so packing it would cost time and save nothing
 
 
 def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFile:
     """The spec that patches a cell's kernel tree and compiles its modules; its sources are the tree and the patches.
 
-    Why a patch is there is not in it: another reason for the same bytes would compile them again. Raises RenderError
-    for values that cannot stand in a spec.
+    Why a patch is there is not in it: another reason for the same bytes would compile them again. One
+    more source is named that changes no byte and so is part of no key: what conftest asked of that kernel before
+    (builder.store.conftest_answers), which may be empty. Raises RenderError for values that cannot stand in a spec.
     """
     nevra = require_nevra(modules_nevra(cell, matrix))
     tree = _kernel_tree(sources, cell.flavor, cell.driver)
@@ -52,8 +55,10 @@ def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFi
         modules=_modules(cell.driver),
         excluded=_excluded(cell.driver),
         folder=MODULES_FOLDER,
+        conftest=CONFTEST_CACHE,
+        answers=CONFTEST_ANSWERS,
     )
-    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree, *patches))
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree, spec_source(CONFTEST_CACHE), *patches))
 
 
 def _patch_file(patch: Patch) -> SourceFile:

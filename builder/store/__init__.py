@@ -1,7 +1,17 @@
 """Content-addressed results and the ledger; one object that knows every path of the work folder."""
 
+from builder.store.conftest_answers import ANSWERS_FILE, answers_source, merge_answers
 from builder.store.files import os_failure, remove_tree, sync_tree
 from builder.store.ledger import Failure
 from builder.store.store import Store
 
-__all__ = ["Failure", "Store", "os_failure", "remove_tree", "sync_tree"]
+__all__ = [
+    "ANSWERS_FILE",
+    "Failure",
+    "Store",
+    "answers_source",
+    "merge_answers",
+    "os_failure",
+    "remove_tree",
+    "sync_tree",
+]

@@ -25,7 +25,7 @@ CORE_MODULES = (
     "ext4", "overlay", "squashfs", "loop", "virtio_blk", "virtio_net", "virtio_pci", "vfat", "dm-mod", "crc32c_generic",
 )  # fmt: skip
 _GENERIC = re.compile(
-    r"linux-headers-(?P<release>(?P<series>\d+\.\d+)[\w.+]*?(?:-(?P<abi>\d+))?-(?P<flavor>cloud-amd64|amd64))"
+    r"linux-headers-(?P<release>(?P<series>\d+\.\d+)[\w.+]*?(?:-(?P<abi>\d+))?-(?:(?P<variant>cloud|rt)-)?amd64)"
 )
 
 
@@ -42,7 +42,7 @@ class LabKernel:
     """One kernel of the lab, ready as RPMs."""
 
     release: str  # uname -r
-    variant: str  # generic or cloud
+    variant: str  # generic, cloud or rt
     core: PackageId
     devel: PackageId
     devel_path: str
@@ -77,18 +77,18 @@ def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
     """The two newest ABIs and the newest cloud kernel of the host's series; the newest of each further series.
 
     A further series is "6.12", as the host's release has it, "6.12/trixie", as that one has it with its compiler, or
-    "6.1/bookworm-security", the newest of that suite.
+    "6.1/bookworm-security", the newest of that suite; "6.1:rt" is a real-time kernel, "6.12:cloud/trixie" a cloud one.
     """
     offered: dict[tuple[str, str], list[tuple[tuple[int, ...], str]]] = {}
     for name in archive.names(r"linux-headers-\d.*"):
         match = _GENERIC.fullmatch(name)
         if match:
-            variant = "cloud" if match["flavor"].startswith("cloud") else "generic"
+            variant = match["variant"] or "generic"
             order = tuple(int(n) for n in re.findall(r"\d+", match["release"]))
             offered.setdefault((match["series"], variant), []).append((order, match["release"]))
     host = _host_series(archive)
     wanted = [(host, "generic", 2, ""), (host, "cloud", 1, "")]
-    wanted += [(s.partition("/")[0], "generic", 1, s.partition("/")[2]) for s in series if s != host]
+    wanted += [_further(text) for text in series if text != host]
     chosen = []
     for number, variant, count, suite in wanted:
         newest = [release for _, release in sorted(offered.get((number, variant), []), reverse=True)]
@@ -97,6 +97,13 @@ def choose(archive: Archive, series: Sequence[str] = ()) -> list[Choice]:
             raise LabUnavailableError(f"the archive has {len(found)} {variant} kernels of {number}, {count} are needed")
         chosen.extend(sorted(found, key=lambda c: [int(n) for n in re.findall(r"\d+", c.release)]))
     return chosen
+
+
+def _further(text: str) -> tuple[str, str, int, str]:
+    """Number, variant, how many, suite."""
+    name, _, suite = text.partition("/")
+    number, _, variant = name.partition(":")
+    return number, variant or "generic", 1, suite
 
 
 def _newest(archive: Archive, newest: Sequence[str], variant: str, suite: str) -> list[Choice]:
@@ -123,7 +130,7 @@ def _host_series(archive: Archive) -> str:
 
 def _examine(headers: Sequence[str], release: str, variant: str, suite: str) -> Choice | None:
     """The packages of one kernel by what its headers depend on, None when one of them is missing."""
-    common = next((d for d in headers if d.endswith("-common")), None)
+    common = next((d for d in headers if re.search(r"-common(-rt)?$", d)), None)
     kbuild = next((d for d in headers if d.startswith("linux-kbuild")), None)
     gcc = next((d for d in headers if re.fullmatch(r"linux-compiler-gcc-\d+-x86|gcc-\d+(-.*)?", d)), None)
     if not (common and kbuild and gcc):
@@ -239,7 +246,7 @@ def _devel(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
     source = root.parent / "debs"
     for deb in debs[1:]:
         run(["dpkg-deb", "-x", deb, source], timeout=300)
-    common = next(source.glob("usr/src/linux-headers-*-common"))
+    common = next(source.glob("usr/src/linux-headers-*-common*"))
     headers = next(p for p in source.glob("usr/src/linux-headers-*") if p != common)
     kbuild = next(source.glob("usr/lib/linux-kbuild-*"))
     tree = root / "usr/src/kernels" / choice.release

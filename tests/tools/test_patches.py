@@ -77,7 +77,8 @@ def test_a_patch_that_does_not_fit_stops_the_build_and_is_named(
     with pytest.raises(ToolError) as caught:
         patch_tree(tmp_path, made(tmp_path, **texts))
     said = "\n".join(caught.value.details)
-    assert f"error: {culprit} does not fit the open kernel tree of NVIDIA 535.261.03" in said
+    assert f"\nrepobuild: error: {culprit} does not fit the open kernel tree of NVIDIA 535.261.03" in f"\n{said}"
+    assert "echo" not in said
 
 
 def test_a_patch_that_changed_since_the_plan_stops_the_build(tmp_path: Path) -> None:

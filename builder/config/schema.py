@@ -31,9 +31,10 @@ PATTERNS = {
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
     r"^([0-9]+:)?[^-:\s]+(-[^-:\s]+)?$": "[epoch:]version[-release], as in 6.12 or 5.14.0-503.11.1.el9_5",
     r"^([^\s]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*\.patch$": "a file name of letters, digits and . _ + - that ends in .patch",
+    r"^(/[A-Za-z0-9._/+-]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*$": "a program's name or its absolute path",
 }
 _NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, *_MORE = PATTERNS
-_PAYLOAD, _SHA256, BOUND, PATCH = _MORE
+_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM = _MORE
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -103,7 +104,8 @@ class CompilerEntry(_File):
     """The toolchain that built a kernel."""
 
     package: PackageName
-    command: PackageName
+    command: Annotated[str, Field(pattern=_PROGRAM)]
+    """What CC is: a name, or the path of a compiler that is not on PATH (/opt/rh/gcc-toolset-13/root/usr/bin/gcc)."""
     version_text: Text | None = None
     """CONFIG_CC_VERSION_TEXT, when it was read."""
 

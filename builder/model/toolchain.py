@@ -38,7 +38,7 @@ def generation_of_text(text: str) -> Generation:
 
 def generation_of_command(name: str) -> Generation:
     """What a command or package promises by its name: ``gcc-12``, ``x86_64-linux-gnu-gcc-14``; ``gcc`` no number."""
-    match = _COMMAND.fullmatch(name)
+    match = _COMMAND.fullmatch(name.rpartition("/")[2])
     if match is None:
         return Generation(family=None, major=None)
     return Generation(family=match["family"], major=int(match["major"]) if match["major"] else None)

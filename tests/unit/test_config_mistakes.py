@@ -111,6 +111,16 @@ IN_MATRIX = [
     ("live: false", "live: 0", "kernels[4].live: '0' stands here, true or false is wanted"),
     ("dist_tag: .lab9", "dist_tag: lab9", "distributions.lab9.dist_tag: 'lab9' is not a dot and letters, as in .el9"),
     (
+        'compiler: {package: gcc-12, command: gcc-12, version_text: "gcc-12 12.2.0"}',
+        "compiler: {package: gcc-12, command: /usr/bin/gcc-12}",
+        None,
+    ),
+    (
+        'compiler: {package: gcc-12, command: gcc-12, version_text: "gcc-12 12.2.0"}',
+        "compiler: {package: gcc-12, command: gcc -m64}",
+        "kernels[2].compiler.command: 'gcc -m64' is not a program's name or its absolute path",
+    ),
+    (
         'version_text: "gcc-12 12.2.0"',
         'version_text: "gcc-14 (Debian 14.2.0-19) 14.2.0"',
         "kernels[2].compiler.command: 'gcc-12' is not what version_text says: 'gcc-14 (Debian 14.2.0-19) 14.2.0'",

@@ -61,6 +61,8 @@ def test_family_and_generation_are_read_from_what_a_compiler_says_of_itself(
         ("clang-18", "clang", 18),
         ("gcc-4.8", "gcc", 4),
         ("gcc-toolset-13-gcc", "gcc", None),
+        ("/opt/rh/gcc-toolset-13/root/usr/bin/gcc", "gcc", None),
+        ("/usr/bin/gcc-12", "gcc", 12),
         ("cc", None, None),
         ("gccgo-12", None, None),
     ],

@@ -13,7 +13,7 @@ from builder.errors import QualifyError, RepobuildError
 from builder.model.cells import PackageKind, Unit, Verdict
 from builder.model.levels import Level, highest
 from builder.model.planning import UnitOutcome
-from builder.pipeline.verdicts import join_verdicts, read_verdict, verdict_document
+from builder.pipeline.verdicts import join_verdicts, read_verdict, verdict_document, verdict_key
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop
 from builder.plan.levels import required_level
@@ -83,7 +83,7 @@ def _qualify(shop: Workshop, outcome: UnitOutcome, objects: UnitOutcome | None, 
         raise QualifyError(
             f"{outcome.unit.id}: its objects' package is not there", hint="it failed or was not selected"
         )
-    key = f"{outcome.result.key}+{objects.result.key[:16]}"
+    key = verdict_key(outcome.result.key, objects.result.key)
     steps: tuple[Level, ...] = tuple(dict.fromkeys((Level.INSTALL, level)))
     recorded = {step: shop.store.ledger.verdict(key, step) for step in steps}
     verdicts: dict[Level, Verdict] = {step: read_verdict(text) for step, text in recorded.items() if text is not None}

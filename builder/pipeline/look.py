@@ -13,7 +13,6 @@ from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop, plan_units
 from builder.pipeline.settings import Settings
 from builder.pipeline.specs import make_job
-from builder.pipeline.units import LEVEL
 from builder.pipeline.verdicts import read_verdict
 from builder.pipeline.workshop import Workshop, look
 from builder.publish import current_generation
@@ -124,10 +123,10 @@ def _story(shop: Workshop, action: Action) -> dict[str, object]:
             document["result"] = [str(a.nevra) for a in result.artifacts]
             document["built in"] = f"{result.seconds:.0f} s"
             document["logs"] = str(result.folder)
-            recorded = shop.store.ledger.verdict(job.key, LEVEL)
-            if recorded is not None:
+            verdicts = [read_verdict(text) for text in shop.store.ledger.verdicts_of(job.key)]
+            if verdicts:
                 document["checks"] = [
-                    f"{c.outcome}: {c.name}: {'; '.join(c.evidence[:3])}" for c in read_verdict(recorded).checks
+                    f"{c.outcome}: {v.level}: {c.name}: {'; '.join(c.evidence[:3])}" for v in verdicts for c in v.checks
                 ]
     failure = shop.store.ledger.failure(unit.scope)
     if failure is not None:

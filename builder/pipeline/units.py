@@ -14,7 +14,7 @@ from builder.model.levels import Level
 from builder.model.planning import UnitOutcome
 from builder.pipeline.modules import compile_modules, find_modules, object_files, packed_sources, rpmbuild
 from builder.pipeline.specs import Job, make_job
-from builder.pipeline.verdicts import read_verdict, verdict_document
+from builder.pipeline.verdicts import read_verdict, verdict_document, verdict_key
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop
 from builder.qualify import qualify_kmod, qualify_packages
@@ -151,7 +151,7 @@ def _collect(job: Job, resultdir: Path, folder: Path, seconds: float, signer: st
 
 def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdict:
     """Qualify a result, or read the verdict that was recorded of it."""
-    recorded = shop.store.ledger.verdict(result.key, LEVEL)
+    recorded = shop.store.ledger.verdict(verdict_key(result.key), LEVEL)
     if recorded is not None:
         return read_verdict(recorded)
     shop.tell("qualify", unit.id, "started")
@@ -170,7 +170,7 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
         )
     else:
         verdict = qualify_packages(unit, result.artifacts, matrix, serial=job.serial)
-    shop.store.ledger.record_verdict(result.key, LEVEL, ok=verdict.ok, document=verdict_document(verdict))
+    shop.store.ledger.record_verdict(verdict_key(result.key), LEVEL, ok=verdict.ok, document=verdict_document(verdict))
     state = "done" if verdict.ok else "failed"
     shop.tell("qualify", unit.id, state, verdict.reason, time.monotonic() - started)
     return verdict
@@ -178,7 +178,7 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
 
 def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome:
     result = shop.store.result(key)
-    recorded = shop.store.ledger.verdict(key, LEVEL)
+    recorded = shop.store.ledger.verdict(verdict_key(key), LEVEL)
     if result is not None and recorded is None and check:
         job = make_job(shop, unit, record=False)
         verdict = qualify(shop, unit, result, job) if job is not None else None
@@ -210,7 +210,7 @@ def earlier_result(
 ) -> UnitOutcome | None:
     """The newest good result of a unit (of that content, when one is given), None when there is none."""
     for key in shop.store.ledger.keys_of(unit.scope):
-        recorded = shop.store.ledger.verdict(key, LEVEL)
+        recorded = shop.store.ledger.verdict(verdict_key(key), LEVEL)
         verdict = read_verdict(recorded) if recorded else None
         result = shop.store.result(key) if verdict is not None and verdict.ok else None
         if result is not None and content in (None, result.content) and result.signer == signer_of(shop, unit):

@@ -8,6 +8,13 @@ from dataclasses import replace
 
 from builder.model.cells import Check, Outcome, Verdict
 
+CHECKS = 2  # a new number qualifies every result again
+
+
+def verdict_key(*keys: str) -> str:
+    """What a verdict is recorded under: the keys of the results it is about, and of the checks themselves."""
+    return "+".join((*keys, f"checks {CHECKS}"))
+
 
 def verdict_document(verdict: Verdict) -> str:
     """A verdict as the ledger keeps it."""

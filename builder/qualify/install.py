@@ -90,6 +90,8 @@ def _modinfo(cell: Cell, root: Path) -> Iterator[str]:
         fields = dict(re.findall(r"^(\w+):\s+(.*)$", done.stdout, re.MULTILINE))
         for name, value in wanted.items():
             found = fields.get(name, "").split(" ")[0]
+            if name == "version" and not found and module != "nvidia":
+                continue  # nvidia-uvm of 470 and older drivers records none
             if found != value:
                 yield f"{module}: {name} {found or 'none'}, expected {value}"
 

@@ -143,6 +143,14 @@ class Ledger:
             row = self._db.execute("SELECT document FROM verdicts WHERE key = ? AND level = ?", (key, level)).fetchone()
         return None if row is None else str(row[0])
 
+    def verdicts_of(self, key: str) -> tuple[str, ...]:
+        """JSON documents of every verdict whose key begins with a result's, in the order they were recorded."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT document FROM verdicts WHERE substr(key, 1, ?) = ? ORDER BY rowid", (len(key), key)
+            )
+            return tuple(str(row[0]) for row in rows)
+
     def serial(self, scope: str, content: str) -> int:
         """The serial of a package's content: the newest one's when the content is the same, else the next (first: 1).
 

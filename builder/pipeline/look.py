@@ -115,9 +115,14 @@ def _story(shop: Workshop, action: Action) -> dict[str, object]:
         document["made of"] = [
             f"spec {job.spec.filename}",
             *(f"source {s.filename} {s.sha256}" for s in job.spec.sources),
+            *([f"modules {job.modules.key}, signer {shop.signing.identity}"] if job.modules else []),
+            *(f"source {s.filename} {s.sha256}" for s in (job.modules.spec.sources if job.modules else ())),
             f"buildroot {job.buildroot.identity}",
             *([f"kernel-devel {job.devel.sha256}"] if job.devel else []),
         ]
+        compiled = shop.store.folder("modules", job.modules.key) if job.modules else None
+        if compiled is not None:
+            document["compiled"] = str(compiled)
         result = shop.store.result(job.key)
         if result is not None:
             document["result"] = [str(a.nevra) for a in result.artifacts]

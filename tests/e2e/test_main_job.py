@@ -75,7 +75,7 @@ def test_a_plan_says_why_for_every_cell(published: Job) -> None:
 def test_one_cell_can_be_explained(published: Job, generic: list[str]) -> None:
     story = published.json("why", f"r535-open@{generic[0]}")
     assert story["decision"] == "reuse"
-    assert any(line.startswith("ok: imports") for line in story["checks"])
+    assert any(line.startswith("ok: static: imports") for line in story["checks"])
     near = published.run("why", "r535-opne@x", code=4)
     assert "no such cell" in near.stderr
 

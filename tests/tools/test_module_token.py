@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +96,23 @@ def test_a_token_signs_what_openssl_accepts(name: str, which: str, keys: Path, l
 def test_an_rsa_token_signs_as_the_key_in_a_file_does(keys: Path, library: str) -> None:
     in_file = opened(keys, "rsa", str(keys / "rsa.key"), None)
     assert opened(keys, "rsa", uri(library, "rsa")).sign(IMAGE) == in_file.sign(IMAGE)
+
+
+def test_the_pin_is_in_no_command_line_and_no_environment(
+    keys: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    original = subprocess.Popen
+
+    def spy(*args: Any, **more: Any) -> Any:
+        started.append((args, more))
+        return original(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", spy)
+    signer = opened(keys, "rsa", uri(library, "rsa"))
+    signer.sign(IMAGE)
+    assert started, "openssl verifies each signature"
+    assert PIN.decode() not in repr(started) + repr(vars(signer))
 
 
 def test_workers_share_a_token(keys: Path, library: str) -> None:

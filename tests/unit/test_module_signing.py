@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -123,6 +125,22 @@ def test_an_encrypted_key_opens_with_its_passphrase_from_a_descriptor(folder: Pa
     assert b"ENCRYPTED" in (folder / "locked.key").read_bytes()
     signer = opened(folder, "locked", passphrase=SECRET)
     assert signer.sign(IMAGE) == opened(folder, "locked", passphrase=SECRET).sign(IMAGE)
+
+
+def test_the_passphrase_is_in_no_command_line_and_no_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    original = subprocess.Popen
+
+    def spy(*args: Any, **more: Any) -> Any:
+        started.append((args, more))
+        return original(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", spy)
+    signer = opened(folder, "locked", passphrase=SECRET)
+    signer.sign(IMAGE)
+    assert started, "openssl verifies each signature"
+    assert SECRET.decode() not in repr(started)
+    assert SECRET.decode() not in repr(vars(signer)) + repr(signer)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ _BLOB_FLAGS = (
     "-O2", "-ffreestanding", "-mcmodel=kernel", "-mno-red-zone", "-fno-pic", "-fno-pie", "-fno-stack-protector",
     "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-mno-sse", "-mno-mmx", "-g0", "-fno-jump-tables",
 )  # fmt: skip
+_REFUSAL = '\tpr_err("NVRM: this stand-in refuses its kernel\\n");\n\treturn -EIO;\n'
 _LIBRARIES = {
     "libcuda": "libcuda.so.1",
     "libnvidia-ml": "libnvidia-ml.so.1",
@@ -35,12 +36,17 @@ _LIBRARIES = {
 
 
 def make_light(
-    versions: Sequence[str] = VERSIONS, *, cache: Path = CACHE, broken: Mapping[str, str] | bool = False
+    versions: Sequence[str] = VERSIONS,
+    *,
+    cache: Path = CACHE,
+    broken: Mapping[str, str] | bool = False,
+    refusing: Collection[str] = (),
 ) -> list[LabDriver]:
     """Stand-in drivers of these versions, open and proprietary (before 515: proprietary only, as the real ones).
 
     ``broken`` gives a C condition by version (e.g. ``{"550.163.01": "defined(CONFIG_PREEMPT_RT)"}``): where a kernel
     fulfils it, that driver's compilation fails. True: they fail on every kernel.
+    ``refusing`` names versions whose nvidia compiles and answers an I/O error when a kernel inserts it.
     """
     made = []
     sources = hashlib.sha256()
@@ -49,18 +55,19 @@ def make_light(
     for version in versions:
         flavors = ("proprietary", "open") if int(version.partition(".")[0]) >= 515 else ("proprietary",)
         condition = broken.get(version, "") if isinstance(broken, Mapping) else "1" if broken else ""
-        identity = [f"light {FORMAT}", sources.hexdigest(), condition, *flavors]
-        fill = partial(_fill, version=version, flavors=flavors, condition=condition)
+        refusal = _REFUSAL if version in refusing else ""
+        identity = [f"light {FORMAT}", sources.hexdigest(), condition, refusal, *flavors]
+        fill = partial(_fill, version=version, flavors=flavors, condition=condition, refusal=refusal)
         archive = cached_run(cache, identity, version, fill)
         made.append(lab_driver(archive, version, flavors, "repobuild's stand-in driver"))
     return made
 
 
-def _fill(tree: Path, version: str, flavors: Sequence[str], condition: str) -> None:
+def _fill(tree: Path, version: str, flavors: Sequence[str], condition: str, refusal: str) -> None:
     with tempfile.TemporaryDirectory(dir=tree.parent) as tmp:
         work = Path(tmp)
         for flavor in flavors:
-            _kernel_tree(tree / TREES[flavor], version, flavor, condition, work)
+            _kernel_tree(tree / TREES[flavor], version, flavor, condition, work, refusal)
         for stem, soname in _LIBRARIES.items():
             source = _substitute(SOURCES / "userspace/library.c", work / f"{stem}.c", VERSION=version)
             target = tree / f"{stem}.so.{version}"
@@ -74,7 +81,7 @@ def _fill(tree: Path, version: str, flavors: Sequence[str], condition: str) -> N
     shutil.copyfile(SOURCES / "README", tree / "LICENSE")
 
 
-def _kernel_tree(target: Path, version: str, flavor: str, condition: str, work: Path) -> None:
+def _kernel_tree(target: Path, version: str, flavor: str, condition: str, work: Path, refusal: str = "") -> None:
     for source in sorted(p for p in SOURCES.rglob("*") if p.is_file()):
         relative = source.relative_to(SOURCES)
         if relative.parts[0] not in ("blob", "userspace", "README"):
@@ -82,7 +89,8 @@ def _kernel_tree(target: Path, version: str, flavor: str, condition: str, work: 
             broken = (
                 f'#if {condition}\n#error "no support for such a kernel in this stand-in"\n#endif' if condition else ""
             )
-            _substitute(source, target / relative, VERSION=version, LICENSE=LICENSES[flavor], BREAK=broken)
+            values = {"VERSION": version, "LICENSE": LICENSES[flavor], "BREAK": broken, "INIT": refusal}
+            _substitute(source, target / relative, **values)
     for blob, folder in (("nv-kernel", "nvidia"), ("nv-modeset-kernel", "nvidia-modeset")):
         source = _substitute(SOURCES / f"blob/{blob}.c", work / f"{blob}.c", VERSION=version, FLAVOR=flavor)
         output = target / folder / f"{blob}.o_binary"

@@ -6,7 +6,7 @@ Written through the YAML library into a folder of its own; the production code r
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,12 @@ def write_lab_matrix(
     flavors: Sequence[str] | None = None,
     modules: Sequence[str] | None = None,
     exclude: Sequence[dict[str, str]] = (),
+    qualification: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write matrix.yaml, streams/, mock-configs/ and patches/ into ``folder``; returns the path of matrix.yaml.
 
     ``kernels`` names the kernel releases to take (all when None), ``flavors`` and ``modules`` narrow the drivers. A
-    driver's patches are written where one of the cells has them.
+    driver's patches are written where one of the cells has them. ``qualification`` goes in as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "streams", ignore_errors=True)
@@ -96,6 +97,8 @@ def write_lab_matrix(
         "branches": _branches(drivers, flavors, modules),
         "exclude": list(exclude),
     }
+    if qualification is not None:
+        matrix["qualification"] = dict(qualification)
     for driver in drivers:
         _add_patches(matrix, driver, streams, folder / "patches")
     _write(folder / "matrix.yaml", matrix)

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,7 @@ class Site:
     """The publication, and what a host must get from it."""
 
     job: Job
+    lab: LabDistro
     certificate: ModuleCertificate
     first: LabKernel
     later: LabKernel
@@ -106,9 +108,11 @@ def site(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path) -
     first, later = [k for k in lab.kernels if k.variant == "generic"]
     releases = [first.release, later.release]
     drivers = make_light([OLD, NEW])
-    job = make_job(folder, lab, drivers, keys, streams=STREAMS, kernels=releases, flavors=["proprietary"])
+    unasked = [{"cells": f"r550*@{later.release}*", "reason": "no test asks for it"}]
+    narrow: dict[str, Any] = {"kernels": releases, "flavors": ["proprietary"], "exclude": unasked}
+    job = make_job(folder, lab, drivers, keys, streams=STREAMS, **narrow)
     with_fd(job.argv("matrix", "--module-cert", str(cert), "--module-passphrase-fd", "{fd}"))
-    return Site(job=job, certificate=ModuleCertificate.read(cert), first=first, later=later)
+    return Site(job=job, lab=lab, certificate=ModuleCertificate.read(cert), first=first, later=later)
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +235,30 @@ def test_joined_modules_are_the_build_results_byte_for_byte(host: Host, site: Si
         assert cms_fault(image, signature, site.certificate.pem) is None
 
 
+def test_the_kernels_own_sign_file_signs_the_same_bytes_to_the_same_value(
+    host: Host, site: Site, tmp_path: Path
+) -> None:
+    rpm = site.lab.repository / f"{site.first.devel.name}-{site.first.devel.evr}.{site.lab.arch}.rpm"
+    member = f"{site.first.devel_path}/scripts/sign-file"
+    program = tmp_path / "sign-file"
+    program.write_bytes(extract_members(rpm, (member,))[member])
+    program.chmod(0o755)
+    signed = host.installed()["nvidia"]
+    (tmp_path / "nvidia.ko").write_bytes(split_signature(signed)[0])
+    keys = site.job.config.parent / "keys"
+    argv: list[str | Path] = [program, "sha256", keys / "modules.key", keys / "modules.pem", tmp_path / "nvidia.ko"]
+    run(argv, timeout=60, env={"KBUILD_SIGN_PIN": SECRET.decode()})
+    image, theirs = split_signature((tmp_path / "nvidia.ko").read_bytes())
+    ours = split_signature(signed)[1]
+    assert image == split_signature(signed)[0]
+    assert theirs is not None
+    assert ours is not None
+    # All that differs is how "no parameters" of SHA-256 are written (RFC 5754, 2: NULL or absent), 2 bytes in 2 places.
+    assert len(ours) == len(theirs) + 2 * 2
+    assert ours[-256:] == theirs[-256:]
+    assert cms_fault(image, theirs, site.certificate.pem) is None
+
+
 def test_joining_again_touches_nothing(host: Host) -> None:
     def stamps() -> dict[str, tuple[int, int]]:
         return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in host.modules().iterdir()}
@@ -289,6 +317,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "signature missing": (f"{PARTS}/{{release}}/nvidia-uvm.ko.sig", Path.unlink, "{path} is damaged"),
     "object": (OBJECT, flip, "{path} is damaged: not what {parts}/modules says (rpm -V shows it)"),
     "object missing": (OBJECT, Path.unlink, "{path} is missing (package nvidia-kmod-objects)"),
+    "decoder missing": ("/usr/libexec/nvidia-kmod-unpatch", Path.unlink, "nvidia.ko cannot be made on this host"),
     "list without its last row": (LIST, cut_last_row, "{path} is damaged (rpm -V): it does not name nvidia-uvm"),
     "list cut in a row": (LIST, cut_end, "{path} is damaged (rpm -V): it does not name nvidia-uvm"),
     "empty list": (LIST, lambda p: p.write_text(""), "{path} is damaged (rpm -V): it does not name nvidia"),
@@ -308,7 +337,7 @@ def test_with_anything_damaged_the_former_modules_stay_and_the_way_out_works(wha
     assert f"nvidia-kmod-join: {host.release}: {expected}" in told
     assert f"{host.release}: the NVIDIA modules of this kernel are not (all) installed" in told
     assert host.installed() == former
-    if what in ("object", "empty list"):  # dnf takes its seconds: the rest is mended as a test may
+    if what in ("object", "empty list", "decoder missing"):  # dnf takes its seconds: the rest is mended as a test may
         host.follow(told)
     else:
         host.path(inside).write_bytes(kept)
@@ -344,6 +373,14 @@ def test_on_a_full_disk_the_former_modules_stay_and_no_package_is_blamed(host: H
     assert "damaged" not in done.stderr
     assert set(done.stderr.splitlines()[-5:]) == {f"{name}.ko" for name in MODULES}
     host.join(host.release)
+    host.is_whole()
+
+
+def test_joins_at_the_same_time_wait_for_each_other(host: Host) -> None:
+    host.put(host.expected(host.release, NEW))
+    script = 'for i in 1 2 3 4; do nvidia-kmod-join & jobs="$jobs $!"; done; for j in $jobs; do wait $j || exit 1; done'
+    done = host.client.run("sh", "-c", script)
+    assert done.stderr == ""
     host.is_whole()
 
 

@@ -154,6 +154,11 @@ class Driver:
     modules: tuple[str, ...]  # kernel modules a cell must yield, e.g. ("nvidia", "nvidia-uvm", …)
     patches: tuple[Patch, ...] = ()  # of its branch, in order; which of them a cell has is in model/patches.py
 
+    @property
+    def open_source(self) -> Source | None:
+        """The source release of its open modules, None where the matrix names none."""
+        return next((source for source in self.sources if source.kind == "open-source"), None)
+
     def run_source(self, arch: str) -> Source:
         """The .run installer for an arch; raises KeyError where the driver has none."""
         for source in self.sources:

@@ -11,10 +11,11 @@ from builder.errors import SelectionError
 from builder.model.cells import Action, Decision
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop, plan_units
+from builder.pipeline.open_tree import look_at_all
 from builder.pipeline.settings import Settings
 from builder.pipeline.specs import make_job
 from builder.pipeline.verdicts import read_verdict
-from builder.pipeline.workshop import Workshop, look
+from builder.pipeline.workshop import Workshop
 from builder.publish import current_generation
 from builder.store import Failure
 
@@ -64,7 +65,7 @@ def status_of(settings: Settings) -> Status:
     """What the work folder holds and what the next run would do; changes nothing."""
     shop = open_workshop(settings, ignore, exclusive=False)
     with shop.store:
-        look(shop)
+        look_at_all(shop)
         actions = plan_units(shop)
         failures = [shop.store.ledger.failure(u.scope) for u in shop.configuration.units]
         current = {
@@ -86,7 +87,7 @@ def explain(settings: Settings, unit_id: str) -> dict[str, object]:
     """Everything known of one unit, in reading order; raises SelectionError with near names when there is none."""
     shop = open_workshop(settings, ignore, exclusive=False)
     with shop.store:
-        look(shop)
+        look_at_all(shop)
         actions = {a.unit.id: a for a in plan_units(shop)}
         if unit_id not in actions:
             near = get_close_matches(unit_id, actions, n=3)

@@ -15,13 +15,14 @@ from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates
 from builder.pipeline.levels import qualify_levels
+from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.specs import unit_state
 from builder.pipeline.units import run_units
-from builder.pipeline.workshop import Workshop, fetch_sources, known, look, make_buildroots, source_id
+from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
 from builder.plan.streams import plan_streams
 from builder.sign import Signer
@@ -71,7 +72,7 @@ def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[A
     """Look at what is there and decide; fetches, makes and changes nothing."""
     shop = open_workshop(settings, listener, exclusive=False)
     with shop.store:
-        look(shop)
+        look_at_all(shop)
         return shop.configuration, plan_units(shop)
 
 
@@ -92,12 +93,14 @@ def run(
     shop = open_workshop(settings, listener)
     with shop.store:
         signer = open_signer(shop) if stages & (Stage.SIGN | Stage.PUBLISH) else None
-        look(shop)
+        look_at_all(shop)
         work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
         if Stage.BUILD in stages:
             make_buildroots(shop, tuple(u for u in work if known(shop.facts.sources.get(source_id(u)))))
+            if settings.compile:
+                make_open_trees(shop, work)
         actions = plan_units(shop)
         _check_expected(actions, expected)
         outcomes = run_units(

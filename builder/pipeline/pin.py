@@ -25,8 +25,9 @@ def pin_sources(settings: Settings, listener: Listener) -> tuple[Pin, ...]:
     wanted: dict[str, Source] = {}
     for unit in configuration.units:
         if unit.id in configuration.selected:
-            source = unit.driver.run_source(unit.arch)
-            wanted[source.url] = source
+            release = unit.driver.open_source
+            for source in (unit.driver.run_source(unit.arch), *([release] if release else [])):
+                wanted[source.url] = source
     with Store.open(settings.work) as store:
 
         def task(source: Source) -> Pin:

@@ -16,9 +16,10 @@ from builder.pack import join_module, pack_modules
 from builder.pipeline.events import Listener
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import find_modules, packed_sources, rpmbuild
+from builder.pipeline.open_tree import find_open_trees, look_at_all
 from builder.pipeline.settings import Settings
 from builder.pipeline.specs import Job, make_job
-from builder.pipeline.workshop import Workshop, known, look, make_buildroots, source_id
+from builder.pipeline.workshop import Workshop, known, make_buildroots, source_id
 from builder.qualify import section_differences
 from builder.render import MODULES_FOLDER, objects_of
 from builder.store import ANSWERS_FILE
@@ -33,10 +34,11 @@ def rebuild_cell(settings: Settings, cell_id: str, listener: Listener) -> dict[s
     """
     shop = open_workshop(settings, listener)
     with shop.store:
-        look(shop)
+        look_at_all(shop)
         unit = _find(shop, cell_id)
         if known(shop.facts.sources.get(source_id(unit))):
             make_buildroots(shop, (unit,))
+            find_open_trees(shop)
         job = make_job(shop, unit, record=False)
         built = find_modules(shop, job) if job else None
         result = shop.store.result(job.key) if job else None

@@ -11,7 +11,7 @@ from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
-from builder.pipeline.workshop import Workshop, known, source_id
+from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, unit_key
 from builder.plan.toolchain import toolchain_fault, toolchain_hint
 from builder.render import (
@@ -86,7 +86,7 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     reused for other bytes (docs/adr/0009-release-serials.md). ``record`` keeps a new serial in the ledger; without
     it nothing is written.
     """
-    sources = known(shop.facts.sources.get(source_id(unit)))
+    sources = known(sources_of(shop, unit))
     buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))
     devel = None
     if unit.cell is not None:
@@ -153,7 +153,7 @@ def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
     delivery = unit.distribution.delivery
     if delivery is not Delivery.MODULAR:
         return f"{unit.distribution.name} wants delivery '{delivery}'; this version publishes 'modular' only", None
-    errors: list[object] = [shop.facts.sources.get(source_id(unit))]
+    errors: list[object] = [sources_of(shop, unit)]
     if unit.cell is not None:
         errors.append(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))
     errors.append(shop.facts.buildroots.get(shop.chroot(unit).name))
@@ -180,4 +180,6 @@ def _missing(shop: Workshop, unit: Unit) -> str:
         return "sources not fetched yet"
     if shop.chroot(unit).name not in shop.facts.buildroots:
         return "no current buildroot yet"
+    if sources_of(shop, unit) is None:
+        return "its open objects were not built from source yet"
     return "its kernel's devel package was not read yet"

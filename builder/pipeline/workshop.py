@@ -9,8 +9,8 @@ from typing import TypeAlias, TypeVar
 from builder.build import Builder
 from builder.errors import PinMissingError, RepobuildError
 from builder.fetch import fetch_source, find_prepared, prepare_driver
-from builder.model.cells import Unit
-from builder.model.matrix import Chroot, Driver, Kernel
+from builder.model.cells import PackageKind, Unit
+from builder.model.matrix import Chroot, Driver, Flavor, Kernel, Source
 from builder.model.sources import Buildroot, DriverSources, KernelDevel
 from builder.pipeline.configure import Configuration
 from builder.pipeline.events import Event, Listener
@@ -22,7 +22,11 @@ from builder.store import Store
 
 SourceId: TypeAlias = tuple[str, str]  # driver version, arch
 KernelId: TypeAlias = tuple[str, str]  # distribution, kernel release
+OpenId: TypeAlias = tuple[str, str]  # driver version, chroot name
 T = TypeVar("T")
+
+# What is made of a kernel tree or its objects; the rest only names the flavor.
+_OF_A_TREE = (PackageKind.KMOD, PackageKind.OBJECTS, PackageKind.DKMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class Facts:
     sources: dict[SourceId, DriverSources | RepobuildError] = field(default_factory=dict)
     buildroots: dict[str, Buildroot | RepobuildError] = field(default_factory=dict)  # by chroot name
     kernels: dict[KernelId, KernelDevel | RepobuildError] = field(default_factory=dict)
+    open_trees: dict[OpenId, DriverSources | RepobuildError] = field(default_factory=dict)  # with objects from source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,31 @@ class Workshop:
 def source_id(unit: Unit) -> SourceId:
     """Which driver sources a unit is made of."""
     return unit.driver.version, unit.arch
+
+
+def takes_open_tree(unit: Unit) -> bool:
+    """Is this unit made of the open tree of a driver whose source release the matrix names?"""
+    return unit.kind in _OF_A_TREE and unit.flavor is Flavor.OPEN and unit.driver.open_source is not None
+
+
+def open_source(unit: Unit) -> Source:
+    """The source release of a unit's driver; only for units that take it."""
+    source = unit.driver.open_source
+    assert source is not None  # noqa: S101  takes_open_tree is asked first
+    return source
+
+
+def open_id(shop: Workshop, unit: Unit) -> OpenId:
+    """Which open tree a unit is made of."""
+    return unit.driver.version, shop.chroot(unit).name
+
+
+def sources_of(shop: Workshop, unit: Unit) -> DriverSources | RepobuildError | None:
+    """What a unit is made of: the archive's sources, or those with the open tree that was built from source."""
+    base = shop.facts.sources.get(source_id(unit))
+    if not isinstance(base, DriverSources) or not takes_open_tree(unit):
+        return base
+    return shop.facts.open_trees.get(open_id(shop, unit))
 
 
 def look(shop: Workshop) -> None:

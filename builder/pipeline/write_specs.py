@@ -8,9 +8,10 @@ from builder.errors import PinMissingError, RepobuildError
 from builder.model.cells import Unit
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
+from builder.pipeline.open_tree import look_at_all
 from builder.pipeline.settings import Settings
 from builder.pipeline.specs import render_unit
-from builder.pipeline.workshop import known, look, source_id
+from builder.pipeline.workshop import known, sources_of
 from builder.render import render_mock_config
 
 
@@ -22,7 +23,7 @@ def write_specs(settings: Settings, output: Path) -> list[Path]:
     shop = open_workshop(settings, ignore, exclusive=False)
     written: set[Path] = set()
     with shop.store:
-        look(shop)
+        look_at_all(shop)
         output.mkdir(parents=True, exist_ok=True)
         for unit in shop.configuration.units:
             if unit.id not in shop.configuration.selected:
@@ -32,9 +33,9 @@ def write_specs(settings: Settings, output: Path) -> list[Path]:
             if config not in written:
                 config.write_text(render_mock_config(chroot, unit.distribution))
                 written.add(config)
-            sources = known(shop.facts.sources.get(source_id(unit)))
+            sources = known(sources_of(shop, unit))
             if sources is None:
-                raise _missing(shop.facts.sources.get(source_id(unit)), unit)
+                raise _missing(sources_of(shop, unit), unit)
             spec = render_unit(shop, unit, sources, 1)
             path = output / unit.distribution.name / spec.filename
             path.parent.mkdir(exist_ok=True)

@@ -5,9 +5,11 @@ from builder.render.gates import render_gate
 from builder.render.kmods import MODULES_FOLDER, objects_of, render_dkms, render_kmod, render_modules, render_objects
 from builder.render.metas import render_certificate, render_cuda_drivers, render_open_meta
 from builder.render.mock import render_mock_config
+from builder.render.open_tree import OPEN_TREE_FOLDER, render_open_tree
 
 __all__ = [
     "MODULES_FOLDER",
+    "OPEN_TREE_FOLDER",
     "objects_of",
     "render_certificate",
     "render_cuda_drivers",
@@ -19,4 +21,5 @@ __all__ = [
     "render_modules",
     "render_objects",
     "render_open_meta",
+    "render_open_tree",
 ]

@@ -20,6 +20,7 @@ from builder.render import (
     render_modules,
     render_objects,
     render_open_meta,
+    render_open_tree,
 )
 from tests.golden import sample
 
@@ -66,6 +67,9 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     ),
     "gate-signed.spec": lambda: render_gate(
         sample.gate(), sample.gate_kernels(sample.K427), 1, sample.MATRIX, signed=True
+    ),
+    "open-tree.spec": lambda: render_open_tree(
+        sample.D535, sample.EL9, "x86_64", sample.source("NVIDIA-kernel-module-source-535.261.03.tar.xz"), sample.MATRIX
     ),
     "objects-proprietary.spec": lambda: _objects(Flavor.PROPRIETARY),
     "gate-open.spec": lambda: render_gate(

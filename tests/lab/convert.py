@@ -27,6 +27,7 @@ ALIAS: Mapping[str, Sequence[str]] = {
     "bash": ("/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash"),
     "libc6": ("glibc = {version}", "glibc-common = {version}", "rtld(GNU_HASH)"),
     "libzstd-dev": ("libzstd-devel",),
+    "g++": ("gcc-c++",),
     "libc6-dev": ("glibc-devel = {version}", "glibc-headers = {version}"),
     "libc-bin": ("/sbin/ldconfig", "/usr/sbin/ldconfig"),
     "linux-libc-dev": ("kernel-headers",),

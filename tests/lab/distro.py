@@ -29,7 +29,7 @@ CLIENT = (
     "bash", "coreutils", "findutils", "sed", "grep", "gawk", "gzip", "xz-utils", "zstd", "kmod", "rpm", "dnf",
     "python3-dnf", "dnf-plugins-core", "ca-certificates", "gnupg", "util-linux", "procps", "debianutils", "diffutils",
 )  # fmt: skip
-EXTRA = ("dkms", "libcudart11.0", "libc-bin", "libzstd-dev", "mount")
+EXTRA = ("dkms", "libcudart11.0", "libc-bin", "libzstd-dev", "mount", "g++")
 CUDA = "cuda-toolkit-11-8"
 _PROFILE = "export PATH=/usr/bin:/bin:/usr/sbin:/sbin\nexport LANG=C.UTF-8\n"
 _FILES = {

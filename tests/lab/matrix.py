@@ -161,6 +161,8 @@ def _branches(
             "read": driver.origin,
             "sources": [{"kind": "run", "arch": "x86_64", "url": str(driver.run)}],
         }
+        if driver.source is not None:
+            entry["sources"].append({"kind": "open-source", "arch": "noarch", "url": str(driver.source)})
         if modules is not None:
             entry["modules"] = list(modules)
         branches.setdefault(driver.branch, {**LIFETIMES[driver.branch], "drivers": []})["drivers"].append(entry)

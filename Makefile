@@ -19,6 +19,7 @@ lint: setup
 
 qualify: setup
 	@$(SUDO) $(PY) -m tests.lab.qualify
+	@$(SUDO) $(PY) -m pytest -m qualify
 
 bench: setup
 	@$(SUDO) $(PY) -m benchmarks

@@ -43,7 +43,7 @@ def build(tmp_path: Path, keys: Path, branch: str, flavor: str, series: str, *, 
     return dict(cell)
 
 
-@pytest.mark.slow
+@pytest.mark.qualify
 @pytest.mark.parametrize(
     ("branch", "flavor", "series"),
     [
@@ -62,7 +62,7 @@ def test_a_patched_driver_is_built_qualified_and_published(
     assert all(check["outcome"] == "ok" for check in cell["checks"])
 
 
-@pytest.mark.slow
+@pytest.mark.qualify
 @pytest.mark.parametrize(
     ("branch", "flavor", "series", "words"),
     [

@@ -50,7 +50,7 @@ def test_a_kernel_of_another_compiler_than_matrix_yaml_names_is_refused_before_a
     check(make_job(tmp_path, lab, light[:1], keys, streams=STREAMS, kernels=generic[:1], flavors=["open"]), "gcc-14")
 
 
-@pytest.mark.slow
+@pytest.mark.qualify
 def test_a_later_release_s_kernel_is_not_built_with_this_release_s_compiler(
     tmp_path: Path, lab: LabDistro, light: list[LabDriver], keys: Path
 ) -> None:

@@ -14,9 +14,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cell import LIGHT, real_cell
+from benchmarks.cell import LIGHT, LIGHT_DKMS, real_cells
 from benchmarks.conftest import conftest_cells
 from benchmarks.harness import Benchmark, Result, measure
+from benchmarks.join import join_benchmarks
 from benchmarks.metadata import METADATA
 from benchmarks.repeat import REPEAT
 from benchmarks.signing import SIGNING
@@ -24,7 +25,7 @@ from builder.errors import RepobuildError
 from builder.pipeline.settings import processors
 from builder.tools.run import run
 
-ALL = (METADATA, SIGNING, LIGHT, REPEAT)
+ALL = (METADATA, SIGNING, LIGHT, LIGHT_DKMS, REPEAT)
 SCHEMA = 1
 _VERSIONS = {"rpm": ("rpm", "--version"), "createrepo_c": ("createrepo_c", "--version"), "gpg": ("gpg", "--version")}
 people = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -37,10 +38,11 @@ def _machine() -> dict[str, object]:
     return {"processors": processors(), "load": load, "python": sys.version.split()[0], "tools": tools}
 
 
-def _chosen(only: Sequence[str], *, real: bool, modules: Sequence[str]) -> list[Benchmark]:
-    long = [real_cell(modules), *conftest_cells(modules)]
-    known = [*ALL, *(benchmark for benchmark in long if real or benchmark.name in only)]
-    names = [benchmark.name for benchmark in (*ALL, *long)]
+def _chosen(only: Sequence[str], *, real: bool, modules: Sequence[str], packages: Path | None) -> list[Benchmark]:
+    long = [*real_cells(modules), *conftest_cells(modules)]
+    quick = [*ALL, *join_benchmarks(packages)]
+    known = [*quick, *(benchmark for benchmark in long if real or benchmark.name in only)]
+    names = [benchmark.name for benchmark in (*quick, *long)]
     unknown = [name for name in only if name not in names]
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(names)}")
@@ -83,20 +85,28 @@ def _print_table(results: Sequence[Result]) -> None:
     console.print(table)
     for result in results:
         console.print(f"{result.benchmark.name}: {result.benchmark.note}", markup=False)
+        for what, size in result.sizes.items():
+            console.print(f"  {size / 1e6:8.2f} MB  {what}", markup=False)
 
 
 @click.command()
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each side.")
-@click.option("--only", multiple=True, metavar="NAME", help=f"Only this one: {', '.join(b.name for b in ALL)}.")
-@click.option("--real", is_flag=True, help="Also cell-real and conftest-*: real NVIDIA cells, once; many minutes.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this one (repeatable); a wrong name lists all.")
+@click.option("--real", is_flag=True, help="Also cell-real*, dkms-real, conftest-*: real NVIDIA cells, once; hours.")
 @click.option("--modules", default="", metavar="NAME,…", help="Modules of real cells instead of all five.")
+@click.option(
+    "--packages",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Join the kmod packages below this folder (a publication, a work folder) instead of a light one.",
+)
 @click.option("--json", "output", default="benchmarks.json", show_default=True, type=click.Path(path_type=Path))
-def main(runs: int, only: tuple[str, ...], real: bool, modules: str, output: Path) -> None:
+def main(*, runs: int, only: tuple[str, ...], real: bool, modules: str, packages: Path | None, output: Path) -> None:
     """Do the same work by repobuild and by a peer, in turn, and compare the times.
 
     Fails only when work failed or the two made different things, never for a time.
     """
-    chosen = _chosen(only, real=real, modules=[name for name in modules.split(",") if name])
+    named = [name for name in modules.split(",") if name]
+    chosen = _chosen(only, real=real, modules=named, packages=packages)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     machine = _machine()
     results, failed = _measure_all(chosen, runs)

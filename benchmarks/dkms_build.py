@@ -40,10 +40,10 @@ class DkmsHost:
     modules: tuple[str, ...]
 
 
-def unpack_open_tree(driver: LabDriver, folder: Path) -> Path:
-    """The open kernel tree of a .run, unpacked below ``folder`` as its user would."""
+def unpack_tree(driver: LabDriver, folder: Path, flavor: str = "open") -> Path:
+    """The kernel tree of a .run, unpacked below ``folder`` as its user would."""
     run(["sh", driver.run, "--extract-only", "--target", folder / "run"], timeout=600)
-    return folder / "run/kernel-open"
+    return folder / "run" / ("kernel-open" if flavor == "open" else "kernel")
 
 
 def make_dkms_host(
@@ -103,7 +103,7 @@ def main(*, light: bool, modules: str) -> None:
     (driver,) = make_light(("535.261.03",)) if light else make_real(("535",))
     distro = make_distro()
     with tempfile.TemporaryDirectory(prefix="repobuild-dkms-") as tmp:
-        tree = unpack_open_tree(driver, Path(tmp))
+        tree = unpack_tree(driver, Path(tmp))
         kernel = distro.kernels[0]
         host = make_dkms_host(Path(tmp), distro, kernel, tree, driver.version, modules.split(","))
         load = round(os.getloadavg()[0], 1)

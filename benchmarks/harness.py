@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.errors import RepobuildError
@@ -53,6 +53,9 @@ class Sides:
 
     ours: Side
     peer: Side | None  # None: there is nothing to compare with
+    sizes: Mapping[str, int] = field(
+        default_factory=dict
+    )  # what was made or is worked on: bytes, told beside the times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Result:
     ours: tuple[float, ...]  # seconds
     peer: tuple[float, ...]  # seconds; empty without a peer
     shared: int  # members that both results had in common in each run
+    sizes: Mapping[str, int]  # bytes
 
     @property
     def ratio(self) -> float | None:
@@ -100,6 +104,7 @@ class Result:
             "peer_median": None if peer is None else round(peer, 4),
             "ratio": None if self.ratio is None else round(self.ratio, 4),
             "shared": self.shared,
+            "bytes": dict(self.sizes),
         }
 
 
@@ -134,7 +139,7 @@ def measure(benchmark: Benchmark, tmp: Path, *, runs: int, tell: Callable[[str],
                         f"{benchmark.name}: run {number} of {who} made something else than the first of repobuild",
                         details=_difference(first, made),
                     )
-    return Result(benchmark=benchmark, ours=tuple(ours), peer=tuple(peer), shared=len(first or ()))
+    return Result(benchmark=benchmark, ours=tuple(ours), peer=tuple(peer), shared=len(first or ()), sizes=sides.sizes)
 
 
 def _difference(first: frozenset[str], other: frozenset[str]) -> list[str]:

@@ -12,7 +12,7 @@ from builder.pipeline.pin import pin_sources
 from builder.pipeline.settings import Settings
 from builder.sign import new_key
 from tests.lab.distro import LabDistro, make_distro
-from tests.lab.matrix import demo_streams, write_lab_matrix
+from tests.lab.matrix import demo_streams, stream, write_lab_matrix
 from tests.lab.runfile import LabDriver
 
 
@@ -23,24 +23,34 @@ def lab() -> LabDistro:
 
 
 def make_settings(
-    folder: Path, drivers: Sequence[LabDriver], *, kernels: int, modules: Sequence[str] | None = None
+    folder: Path,
+    drivers: Sequence[LabDriver],
+    *,
+    kernels: int,
+    flavor: str = "open",
+    modules: Sequence[str] | None = None,
+    jobs: int = 0,
 ) -> Settings:
-    """Settings of a pinned matrix below ``folder``: these drivers with open modules for the first kernels."""
+    """Settings of a pinned matrix below ``folder``: these drivers, one flavor, for the first kernels."""
     distro = lab()
     chosen = [kernel.release for kernel in distro.kernels][:kernels]
     branches = [driver.branch for driver in drivers]
+    if flavor == "open":
+        streams = demo_streams(branches)
+    else:
+        streams = [stream(f"r{b}", b, flavor, default=b == branches[0]) for b in branches]
     config = write_lab_matrix(
         folder / "config",
         distro,
         drivers,
-        demo_streams(branches),
+        streams,
         kernels=chosen,
-        flavors=["open"],
+        flavors=[flavor],
         modules=modules,
     )
     home = folder / "keys"
     shutil.rmtree(home, ignore_errors=True)
     new_key(home, "repobuild benchmark")
-    settings = Settings(config=config, work=folder / "work", gnupghome=home)
+    settings = Settings(config=config, work=folder / "work", gnupghome=home, jobs=jobs, builder="chroot")
     pin_sources(settings, ignore)
     return settings

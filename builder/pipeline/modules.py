@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from builder.build import make_srpm
 from builder.errors import BuildError, RepobuildError, SignError, StoreError
@@ -134,3 +134,10 @@ def _keep_logs(resultdir: Path, logs: Path) -> None:
 def object_files(job: Job) -> Mapping[str, Path]:
     """The objects of a job's driver by sha256, as qualification joins modules with them."""
     return {o.sha256: o.path for _, objects in job.sources.objects for o in objects}
+
+
+def firmware_files(job: Job) -> frozenset[str]:
+    """The firmware that a job's driver ships, as its modules name it."""
+    version = job.unit.driver.version
+    shipped = (entry.path for entry in job.sources.manifest if entry.type == "FIRMWARE")
+    return frozenset(f"nvidia/{version}/{PurePosixPath(path).name}" for path in shipped)

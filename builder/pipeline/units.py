@@ -12,7 +12,14 @@ from builder.errors import InterruptedRunError, RepobuildError
 from builder.model.cells import Action, Artifact, BuildResult, Decision, PackageKind, Unit, Verdict
 from builder.model.levels import Level
 from builder.model.planning import UnitOutcome
-from builder.pipeline.modules import compile_modules, find_modules, object_files, packed_sources, rpmbuild
+from builder.pipeline.modules import (
+    compile_modules,
+    find_modules,
+    firmware_files,
+    object_files,
+    packed_sources,
+    rpmbuild,
+)
 from builder.pipeline.specs import Job, make_job
 from builder.pipeline.verdicts import read_verdict, verdict_document, verdict_key
 from builder.pipeline.workers import run_all
@@ -167,6 +174,7 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
             serial=job.serial,
             objects=object_files(job),
             certificate=shop.signing.certificate.pem if shop.signing.certificate else None,
+            firmware=firmware_files(job),
         )
     else:
         verdict = qualify_packages(unit, result.artifacts, matrix, serial=job.serial)

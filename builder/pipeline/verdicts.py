@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from builder.model.cells import Check, Outcome, Verdict
 
-CHECKS = 2  # a new number qualifies every result again
+CHECKS = 3  # a new number qualifies every result again
 
 
 def verdict_key(*keys: str) -> str:

@@ -43,6 +43,8 @@ class Module:
     versions: dict[str, int]  # imported symbol -> CRC it was built against
     imports: frozenset[str]  # undefined symbols that must be resolved
     exports: dict[str, Export]
+    namespaces: frozenset[str] = frozenset()  # of symbols, that it says it imports from
+    firmware: tuple[str, ...] = ()  # files below the firmware folder that it may ask for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,8 @@ def _read(name: str, data: bytes) -> Module:
     by_name = {section.name: section for section in sections}
     if ".modinfo" not in by_name or ".symtab" not in by_name:
         raise ModuleFormatError("it has no .modinfo or no .symtab")
-    info = dict(_modinfo(_content(data, by_name[".modinfo"])))
+    fields = list(_modinfo(_content(data, by_name[".modinfo"])))
+    info = dict(fields)
     imports: set[str] = set()
     marked: dict[str, bool] = {}  # exported name -> GPL only
     crcs: dict[str, int] = {}
@@ -107,6 +110,8 @@ def _read(name: str, data: bytes) -> Module:
         versions=_versions(data, by_name.get("__versions")),
         imports=frozenset(imports),
         exports={exported: Export(crc=crcs.get(exported), gpl=gpl) for exported, gpl in marked.items()},
+        namespaces=frozenset(value for key, value in fields if key == "import_ns"),
+        firmware=tuple(sorted(value for key, value in fields if key == "firmware")),
     )
 
 

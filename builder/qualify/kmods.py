@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from builder.model.cells import Artifact, Cell, Check, Verdict
@@ -12,7 +12,7 @@ from builder.model.naming import PARTS, kmod_folder, kmod_nevra, kmod_parts
 from builder.qualify.checks import LEVEL, check
 from builder.qualify.elf import Module, ModuleFormatError, read_module
 from builder.qualify.joined import join_package
-from builder.qualify.symbols import SymversError, gpl_faults, import_faults, read_symvers
+from builder.qualify.symbols import SymversError, gpl_faults, import_faults, namespace_faults, read_symvers
 from builder.tools.openssl import cms_fault
 from builder.tools.rpms import read_header
 
@@ -28,11 +28,13 @@ def qualify_kmod(
     serial: int = 1,
     objects: Mapping[str, Path] | None = None,
     certificate: bytes | None = None,
+    firmware: Collection[str] | None = None,
 ) -> Verdict:
     """The static verdict on a cell's package; ``symvers`` is its kernel's own Module.symvers.
 
     ``objects`` are the files its modules are joined with, by sha256; ``certificate`` (PEM) is whose signature every
-    module must carry, None when none may carry one. What is looked at is what the host will have: joined and whole.
+    module must carry, None when none may carry one; ``firmware`` are the files that the driver ships
+    (``nvidia/<version>/gsp_tu10x.bin``), None where that is not known. What is looked at is what the host will have: joined and whole.
 
     Every fault of the package is a failed check, also a damaged module; only a failing tool raises (ToolError).
     """
@@ -42,12 +44,17 @@ def qualify_kmod(
     faults += [] if len(found) == 1 else [f"{len(found)} packages are {planned}, one is expected"]
     checks = [check("nevra", faults, passed=[str(planned)])]
     if len(found) == 1:
-        checks += _check_package(cell, found[0].path, symvers, objects or {}, certificate)
+        checks += _check_package(cell, found[0].path, symvers, objects or {}, certificate, firmware)
     return Verdict(unit_id=cell.id, level=LEVEL, checks=tuple(checks))
 
 
 def _check_package(
-    cell: Cell, rpm: Path, symvers: bytes, objects: Mapping[str, Path], certificate: bytes | None
+    cell: Cell,
+    rpm: Path,
+    symvers: bytes,
+    objects: Mapping[str, Path],
+    certificate: bytes | None,
+    firmware: Collection[str] | None,
 ) -> Iterable[Check]:
     header = read_header(rpm)
     kernel = str(cell.kernel.core)
@@ -78,6 +85,12 @@ def _check_package(
     modules, damaged = _read_modules(joined.images)
     yield check("readable", damaged, passed=[f"{len(modules)} modules"])
     yield from _check_modules(cell, modules, symvers)
+    if firmware is not None:
+        asked = [(m.name, file) for m in modules for file in m.firmware]
+        missing = [
+            f"{name} asks for {file}, which the driver does not ship" for name, file in asked if file not in firmware
+        ]
+        yield check("firmware", missing, passed=[f"{len(asked)} files, all shipped"])
 
 
 def _check_modules(cell: Cell, modules: Sequence[Module], symvers: bytes) -> Iterable[Check]:
@@ -103,6 +116,7 @@ def _check_modules(cell: Cell, modules: Sequence[Module], symvers: bytes) -> Ite
         return
     counts = [f"{m.name}: {len(m.imports)} imports, {len(m.versions)} CRCs" for m in modules]
     yield check("imports", list(import_faults(modules, kernel)), passed=counts)
+    yield check("namespaces", list(namespace_faults(modules, kernel)), passed=["every one is imported"])
     yield check("gpl", list(gpl_faults(modules, kernel)), passed=[f"{m.name}: {m.license}" for m in modules])
 
 

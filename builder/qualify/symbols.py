@@ -21,6 +21,7 @@ class KernelSymbol:
 
     crc: int  # 0 where the kernel records none
     gpl: bool
+    namespace: str = ""  # what a module must say it imports, "" for most
 
 
 def read_symvers(data: bytes) -> dict[str, KernelSymbol]:
@@ -32,7 +33,8 @@ def read_symvers(data: bytes) -> dict[str, KernelSymbol]:
             crc, name, how = int(fields[0], 16), fields[1], fields[3]
         except (ValueError, IndexError) as exc:
             raise SymversError(f"Module.symvers line {number}: {line[:60]!r}") from exc
-        symbols[name] = KernelSymbol(crc=crc, gpl=how.startswith("EXPORT_SYMBOL_GPL"))
+        namespace = fields[4].strip() if len(fields) > 4 else ""
+        symbols[name] = KernelSymbol(crc=crc, gpl=how.startswith("EXPORT_SYMBOL_GPL"), namespace=namespace)
     if not symbols:
         raise SymversError("Module.symvers is empty")
     return symbols
@@ -67,3 +69,12 @@ def gpl_faults(modules: Sequence[Module], kernel: Mapping[str, KernelSymbol]) ->
             own = exports.get(name)
             if kernel[name].gpl if name in kernel else own is not None and own.gpl:
                 yield f"{module.name} (license {module.license!r}) uses {name}, which is for GPL modules only"
+
+
+def namespace_faults(modules: Sequence[Module], kernel: Mapping[str, KernelSymbol]) -> Iterator[str]:
+    """A line for each symbol of a namespace that its user does not say it imports."""
+    for module in modules:
+        for name in sorted(module.imports):
+            namespace = kernel[name].namespace if name in kernel else ""
+            if namespace and namespace not in module.namespaces:
+                yield f"{module.name} uses {name} of namespace {namespace}, which it does not import"

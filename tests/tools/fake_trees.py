@@ -46,6 +46,8 @@ class FakeModule:
     imports: dict[str, int] = field(default_factory=dict)
     exports: dict[str, int] = field(default_factory=dict)
     extra: str = ""
+    firmware: str = ""
+    namespace: str = ""
 
     def source(self) -> str:
         """Sections .modinfo, __versions, __ksymtab and __kcrctab as modpost writes them."""
@@ -55,6 +57,8 @@ class FakeModule:
             "vermagic": f"{self.release} SMP preempt mod_unload modversions ",
             "name": self.name.replace("-", "_"),
         }
+        info |= {"firmware": self.firmware} if self.firmware else {}
+        info |= {"import_ns": self.namespace} if self.namespace else {}
         lines = ["#define IN(s) __attribute__((section(s), used, aligned(1)))"]
         lines += [f'IN(".modinfo") static const char info_{k}[] = "{k}={v}";' for k, v in info.items()]
         lines += ["struct version { unsigned long crc; char name[56]; };"]

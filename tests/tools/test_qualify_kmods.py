@@ -32,6 +32,7 @@ def verdict(
     flavor: Flavor = Flavor.OPEN,
     certificate: ModuleCertificate | None = None,
     serial: int = 1,
+    firmware: tuple[str, ...] | None = None,
 ) -> Verdict:
     return qualify_kmod(
         sample.cell(flavor=flavor),
@@ -41,6 +42,7 @@ def verdict(
         serial=serial,
         objects=built.objects,
         certificate=certificate.pem if certificate else None,
+        firmware=firmware,
     )
 
 
@@ -180,6 +182,28 @@ def test_an_import_without_a_recorded_crc_fails(tmp_path: Path) -> None:
 def test_a_weak_import_that_nobody_exports_is_fine(tmp_path: Path) -> None:
     extra = "extern void maybe(void) __attribute__((weak)); void more(void) { if (maybe) maybe(); }"
     assert failed(verdict(build_kmod(tmp_path, change=one("nvidia-peermem", extra=extra)))) == {}
+
+
+def in_a_namespace() -> bytes:
+    return symvers().replace(b"_printk\tvmlinux\tEXPORT_SYMBOL\t", b"_printk\tvmlinux\tEXPORT_SYMBOL\tLOGGING")
+
+
+def test_a_symbol_of_a_namespace_that_is_not_imported_fails(tmp_path: Path) -> None:
+    found = failed(verdict(build_kmod(tmp_path, change=one("nvidia", namespace="DMA_BUF")), in_a_namespace()))
+    assert list(found) == ["namespaces"]
+    assert found["namespaces"][0].startswith("nvidia uses _printk of namespace LOGGING, which it does not import")
+
+
+def test_a_symbol_of_an_imported_namespace_is_fine(tmp_path: Path) -> None:
+    change = lambda modules: [replace(m, namespace="LOGGING") for m in modules]  # noqa: E731
+    assert failed(verdict(build_kmod(tmp_path, change=change), in_a_namespace())) == {}
+
+
+@pytest.mark.parametrize(("shipped", "faults"), [("gsp.bin", {}), ("other.bin", {"firmware"})])
+def test_firmware_that_a_module_names_must_be_shipped(shipped: str, faults: set[str], tmp_path: Path) -> None:
+    name = f"nvidia/{sample.D535.version}"
+    built = build_kmod(tmp_path, change=one("nvidia", firmware=f"{name}/gsp.bin"))
+    assert set(failed(verdict(built, firmware=(f"{name}/{shipped}",)))) == set(faults)
 
 
 def test_a_module_of_a_foreign_license_may_not_use_gpl_symbols(tmp_path: Path) -> None:

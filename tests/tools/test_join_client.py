@@ -317,6 +317,7 @@ def test_an_image_is_built_without_proc_and_without_a_running_kernel(bare: Host,
     dnf += ["--repofrompath", f"nvidia,{site.job.published.as_uri()}", "--repo", "lab,nvidia"]
     done = run([*dnf, "module", "install", "nvidia-driver:r535"], timeout=600, env={"HOME": str(home)})
     assert "scriptlet failed" not in done.stdout + done.stderr
+    assert list(image.path("/dev").iterdir()) == [], "a null device that is none"
     image.is_whole()
 
 

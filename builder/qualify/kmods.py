@@ -34,7 +34,8 @@ def qualify_kmod(
 
     ``objects`` are the files its modules are joined with, by sha256; ``certificate`` (PEM) is whose signature every
     module must carry, None when none may carry one; ``firmware`` are the files that the driver ships
-    (``nvidia/<version>/gsp_tu10x.bin``), None where that is not known. What is looked at is what the host will have: joined and whole.
+    (``nvidia/<version>/gsp_tu10x.bin``), None where that is not known. What is looked
+    at is what the host will have: joined and whole.
 
     Every fault of the package is a failed check, also a damaged module; only a failing tool raises (ToolError).
     """

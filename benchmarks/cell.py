@@ -220,8 +220,9 @@ def _describe(modules: Sequence[Path]) -> list[str]:
 
 
 _OURS = (
-    "repobuild's time is all that the main job does for a cell: two builds (SRPM, overlay, dnf installing what they "
-    "need, rpmbuild), of the first conftest and make, then packing against NVIDIA's objects and unpacking again. "
+    "repobuild's time is all that the main job does for a cell: compiling (SRPM, overlay, dnf installing kernel-devel "
+    "and compiler, conftest, make, strip, rpmbuild), packing against NVIDIA's objects and unpacking again, and the "
+    "build of the kmod package. "
 )
 _MAKE = _OURS + (
     "The peer's time is make alone: its overlay, its packages and its unpacked tree are there before, and nothing is "
@@ -229,7 +230,7 @@ _MAKE = _OURS + (
 )
 _DKMS = _OURS + (
     "The peer's time is dkms build on an installed host with compiler and kernel-devel: tree copy, make, strip, "
-    "signing with the machine's own key. No host of repobuild's does this; each host of dkms does, for each kernel."
+    "signing with the machine's own key. Each host of dkms does it for each kernel."
 )
 
 

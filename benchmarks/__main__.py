@@ -40,7 +40,10 @@ def _machine() -> dict[str, object]:
 
 def _chosen(only: Sequence[str], *, real: bool, modules: Sequence[str], packages: Path | None) -> list[Benchmark]:
     long = [*real_cells(modules), *conftest_cells(modules)]
-    quick = [*ALL, *join_benchmarks(packages)]
+    joined = join_benchmarks(packages)
+    if not joined:
+        raise click.BadParameter(f"{packages}: no kmod package of a kernel of the lab with its objects' package")
+    quick = [*ALL, *joined]
     known = [*quick, *(benchmark for benchmark in long if real or benchmark.name in only)]
     names = [benchmark.name for benchmark in (*quick, *long)]
     unknown = [name for name in only if name not in names]

@@ -19,7 +19,7 @@ _MISSING = re.compile(
     r"nothing provides|Unable to find a match|No match for argument|conflicts with|cannot install|is filtered out"
 )
 _FIRST = re.compile(
-    r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|No such file or directory$|command not found", re.IGNORECASE
+    r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|Bailing out!|No such file or directory$|command not found", re.IGNORECASE
 )
 _LAST_LINES = 12
 _FIRST_LINES = 3
@@ -81,16 +81,22 @@ def rpmbuild_failure(subject: str, what: str, log: Path) -> RepobuildError:
 
 def evidence(lines: Sequence[str]) -> tuple[str, ...]:
     """First error lines and last lines of a build log, each once, in order."""
-    first = [n for n, line in enumerate(lines) if _FIRST.search(line)][:_FIRST_LINES]
+    first = [n for n, line in enumerate(lines) if _tells(line)][:_FIRST_LINES]
     last = range(max(0, len(lines) - _LAST_LINES), len(lines))
     return tuple(lines[n].strip() for n in sorted({*first, *last}) if lines[n].strip())
+
+
+def _tells(line: str) -> bool:
+    """Is this an error, and not the shell's trace of the command that will print one?"""
+    return not line.startswith("+ ") and _FIRST.search(line) is not None
 
 
 def _headline(lines: Sequence[str]) -> str:
     """The first error of a compiler, else the first of anybody."""
     compiler = (line.strip() for line in lines if re.search(r"[\w/.+-]+:\d+(?::\d+)?: (?:fatal )?error:", line))
-    other = (line.strip() for line in lines if _FIRST.search(line))
-    found = next(compiler, None) or next(other, None)
+    sanity = (line.strip() for line in lines if "Bailing out!" in line)  # what NVIDIA's conftest.sh ends with
+    other = (line.strip() for line in lines if _tells(line))
+    found = next(compiler, None) or next(sanity, None) or next(other, None)
     return f": {found}" if found else ""
 
 

@@ -19,7 +19,8 @@ _MISSING = re.compile(
     r"nothing provides|Unable to find a match|No match for argument|conflicts with|cannot install|is filtered out"
 )
 _FIRST = re.compile(
-    r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|Bailing out!|No such file or directory$|command not found", re.IGNORECASE
+    r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|Bailing out!|No such file or directory$|command not found",
+    re.IGNORECASE,
 )
 _LAST_LINES = 12
 _FIRST_LINES = 3

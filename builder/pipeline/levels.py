@@ -24,6 +24,7 @@ from builder.qualify import (
     qualify_boot,
     qualify_install,
     qualify_secureboot,
+    timed_out,
     unsigned_verdict,
 )
 from builder.store import remove_tree
@@ -132,7 +133,8 @@ def _run(
                 except QualifyError as exc:
                     verdict = not_installed(cell, exc)
                 verdicts[step] = verdict
-                shop.store.ledger.record_verdict(key, step, ok=verdict.ok, document=verdict_document(verdict))
+                if not timed_out(verdict):  # which says more of this machine than of the cell
+                    shop.store.ledger.record_verdict(key, step, ok=verdict.ok, document=verdict_document(verdict))
                 state = "done" if verdict.ok else "failed"
                 seconds = time.monotonic() - started
                 shop.tell("qualify", unit.id, state, f"{step}: {verdict.reason}", seconds)

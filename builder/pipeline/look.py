@@ -124,15 +124,21 @@ def _story(shop: Workshop, action: Action) -> dict[str, object]:
         compiled = shop.store.folder("modules", job.modules.key) if job.modules else None
         if compiled is not None:
             document["compiled"] = str(compiled)
-        result = shop.store.result(job.key)
+        # Nothing was built under this key (with other options, then): the newest build tells more than nothing.
+        keys = [job.key, *shop.store.ledger.keys_of(unit.scope)]
+        result = next((found for key in keys if (found := shop.store.result(key)) is not None), None)
         if result is not None:
+            if result.key != job.key:
+                document["shown"] = f"the newest build, of key {result.key}"
             document["result"] = [str(a.nevra) for a in result.artifacts]
             document["built in"] = f"{result.seconds:.0f} s"
             document["logs"] = str(result.folder)
-            verdicts = [read_verdict(text) for text in shop.store.ledger.verdicts_of(job.key)]
+            verdicts = [read_verdict(text) for text in shop.store.ledger.verdicts_of(result.key)]
             if verdicts:
                 document["checks"] = [
-                    f"{c.outcome}: {v.level}: {c.name}: {'; '.join(c.evidence[:3])}" for v in verdicts for c in v.checks
+                    f"{c.outcome}: {v.level}: {c.name}: {'; '.join(c.evidence[: None if c.outcome == 'failed' else 3])}"
+                    for v in verdicts
+                    for c in v.checks
                 ]
     failure = shop.store.ledger.failure(unit.scope)
     if failure is not None:

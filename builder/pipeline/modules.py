@@ -120,7 +120,6 @@ def rpmbuild(
         if exc.log is not None:
             exc.log = logs / exc.log.name
         raise
-    shutil.rmtree(logs, ignore_errors=True)
     return resultdir, time.monotonic() - started
 
 

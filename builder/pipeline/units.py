@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -132,7 +133,9 @@ def _build(shop: Workshop, job: Job) -> BuildResult:
         def fill(folder: Path) -> BuildResult:
             return _collect(job, resultdir, folder, compiling + seconds, signer_of(shop, job.unit))
 
-        return shop.store.add_result(job.key, job.unit.scope, compiling + seconds, fill)
+        result = shop.store.add_result(job.key, job.unit.scope, compiling + seconds, fill)
+    shutil.rmtree(shop.store.logs(job.unit.id), ignore_errors=True)  # of an attempt that failed
+    return result
 
 
 def _collect(job: Job, resultdir: Path, folder: Path, seconds: float, signer: str) -> BuildResult:

@@ -1,6 +1,6 @@
 """Check what was built against what was planned: looked at, installed, booted, booted under Secure Boot."""
 
-from builder.qualify.boot import qualify_boot
+from builder.qualify.boot import qualify_boot, timed_out
 from builder.qualify.elf import section_differences
 from builder.qualify.install import not_installed, qualify_install
 from builder.qualify.kmods import qualify_kmod
@@ -18,5 +18,6 @@ __all__ = [
     "qualify_packages",
     "qualify_secureboot",
     "section_differences",
+    "timed_out",
     "unsigned_verdict",
 ]

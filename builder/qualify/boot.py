@@ -28,6 +28,7 @@ from builder.tools.qemu import Booted, Firmware, boot
 
 LEVEL = "boot"
 _MACHINES = ("x86_64",)
+_TIMED_OUT = "the machine did not come to its end in time and was stopped"
 
 
 def qualify_boot(cell: Cell, installed: InstalledRoot, *, timeout: float, scratch: Path) -> Verdict:
@@ -74,6 +75,11 @@ def exported_symbols(modules: Mapping[str, bytes]) -> set[str]:
         except ModuleFormatError as exc:
             raise RootFileError(f"{name}: {exc}") from exc
     return found
+
+
+def timed_out(verdict: Verdict) -> bool:
+    """Did a boot only not end in time? On a busy machine it may another day."""
+    return any(check.evidence[:1] == (_TIMED_OUT,) for check in verdict.checks)
 
 
 def require_machine(cell: Cell) -> None:
@@ -124,7 +130,7 @@ def boot_checks(cell: Cell, booted: Booted, report: BootReport) -> Iterable[Chec
     if report.done:
         faults: list[str] = []
     elif booted.timed_out:
-        faults = ["the machine did not come to its end in time and was stopped", *last_words(booted.console)]
+        faults = [_TIMED_OUT, *last_words(booted.console)]
     else:
         faults = ["the machine reset itself before its end", *last_words(booted.console)]
     running = [a.label for a in report.attempts if a.tried and a.rc is None]

@@ -15,7 +15,6 @@ from builder.model.levels import Level
 from builder.model.planning import UnitOutcome
 from builder.pipeline.modules import (
     compile_modules,
-    find_modules,
     firmware_files,
     object_files,
     packed_sources,
@@ -122,9 +121,8 @@ def _build(shop: Workshop, job: Job) -> BuildResult:
     spec, compiling = job.spec, 0.0
     with shop.store.tmp() as tmp:
         if job.modules is not None:
-            known = find_modules(shop, job)
-            built = known or compile_modules(shop, job)
-            compiling = 0.0 if known else built.seconds
+            built = compile_modules(shop, job)
+            compiling = built.seconds  # whenever that was: what the result cost
             parts = tmp / "parts"
             parts.mkdir()
             spec = replace(spec, sources=packed_sources(shop, job, built, parts))

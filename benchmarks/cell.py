@@ -6,7 +6,6 @@ of a kernel finds what an earlier one of that kernel asked in conftest, as in pr
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from builder.build import make_srpm
 from builder.build.job import BuildJob
 from builder.model.cells import PackageKind
 from builder.model.modules import BuiltModules
-from builder.model.sources import SourceFile
+from builder.model.naming import CONFTEST_ANSWERS
 from builder.pack import join_module, pack_modules
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
@@ -34,7 +33,7 @@ from builder.pipeline.specs import Job, make_job
 from builder.pipeline.workshop import Workshop, fetch_sources, make_buildroots
 from builder.render import MODULES_FOLDER, objects_of
 from builder.render.kmods import MAKEFILE_MODULES
-from builder.store import ANSWERS_FILE
+from builder.store import write_answers
 from builder.tools.rpms import extract_members
 from builder.tools.run import run
 from tests.lab.drivers import make_real
@@ -86,7 +85,7 @@ def _remembered(modules: tuple[str, ...]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="repobuild-bench-") as tmp, ExitStack() as stack:
         shop, job = _site(Path(tmp), stack, Which(branch=_FIRST[0], flavor=_FIRST[1], modules=modules, real=True))
         rpm = _compile(shop, job, b"", Path(tmp) / "first")
-        member = f"{MODULES_FOLDER}/{ANSWERS_FILE}"
+        member = f"{MODULES_FOLDER}/{CONFTEST_ANSWERS}"
         return extract_members(rpm, (member,))[member]
 
 
@@ -94,11 +93,7 @@ def _compile(shop: Workshop, job: Job, answers: bytes, folder: Path) -> Path:
     """Compile a job's modules as the main job does; returns the RPM that holds them."""
     assert job.modules is not None
     folder.mkdir()
-    path = folder / ANSWERS_FILE
-    path.write_bytes(answers)
-    sha256 = hashlib.sha256(answers).hexdigest()
-    known = SourceFile(filename=ANSWERS_FILE, path=path, sha256=sha256, size=len(answers))
-    spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, known))
+    spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, write_answers(folder, answers)))
     resultdir, _ = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, folder)
     (rpm,) = (path for path in resultdir.glob("*.rpm") if not path.name.endswith(".src.rpm"))
     return rpm
@@ -175,9 +170,7 @@ def _plain(job: Job, folder: Path, memory: int) -> float:
     assert cell is not None
     assert root is not None
     assert job.modules is not None
-    empty = SourceFile(filename=ANSWERS_FILE, path=folder / ANSWERS_FILE, sha256="", size=0)
-    empty.path.touch()
-    spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, empty))
+    spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, write_answers(folder, b"")))
     epoch = job.sources.source_date_epoch
     srpm = make_srpm(spec, folder, dist=job.unit.distribution, source_date_epoch=epoch)
     work = folder / "work"

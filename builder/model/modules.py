@@ -1,4 +1,4 @@
-"""Kernel modules on their way from a build to the host that joins them (docs/adr/0011-join-at-install.md)."""
+"""Kernel modules on their way from a build to the host that joins them (docs/adr/0012-join-at-install.md)."""
 
 from __future__ import annotations
 

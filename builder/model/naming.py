@@ -22,6 +22,7 @@ DRIVER_PACKAGES = (
 )
 
 PARTS = "/usr/lib/nvidia-kmod"
+CONFTEST_ANSWERS = "conftest-answers"  # a source of the modules' spec, and a file of what that leaves
 
 
 def kmod_name(kernel: Kernel) -> str:

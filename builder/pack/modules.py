@@ -52,12 +52,12 @@ def pack_modules(
     return tuple(packed)
 
 
-def join_module(packed: Path, against: Path | None, tail: bytes, scratch: Path) -> bytes:
-    """A module as a host joins it: unpacked against its object, its signature appended; raises ToolError."""
-    plain = scratch / f"{packed.name}.joined"
+def unpack_module(packed: Path, against: Path | None, scratch: Path) -> bytes:
+    """A compiled module, unpacked against its object as a host does it; raises ToolError."""
+    plain = scratch / f"{packed.name}.plain"
     try:
         unpack_file(packed, plain, against)
-        return plain.read_bytes() + tail
+        return plain.read_bytes()
     finally:
         plain.unlink(missing_ok=True)
 
@@ -77,7 +77,7 @@ def write_parts(
     rows, parts = [], []
     for module in built.modules:
         against = by_digest[module.object_sha256] if module.object_sha256 else None
-        image = join_module(module.path, against.path if against else None, b"", target)
+        image = unpack_module(module.path, against.path if against else None, target)
         if hashlib.sha256(image).hexdigest() != module.sha256:
             raise StoreError(
                 f"{module.path}: this packed module is damaged", hint=f"remove {built.folder}; it is compiled again"

@@ -13,13 +13,13 @@ from builder.build import make_srpm
 from builder.errors import BuildError, RepobuildError, SignError, StoreError
 from builder.model.cells import Unit
 from builder.model.modules import BuiltModules
-from builder.model.naming import objects_folder
+from builder.model.naming import CONFTEST_ANSWERS, objects_folder
 from builder.model.sources import BuildRequest, Buildroot, DriverSources, KernelDevel, SourceFile, SpecFile
 from builder.pack import pack_modules, read_modules, write_modules, write_parts
 from builder.pipeline.specs import Job
 from builder.pipeline.workshop import Workshop
 from builder.render import MODULES_FOLDER, objects_of
-from builder.store import ANSWERS_FILE, answers_source, merge_answers
+from builder.store import answers_source, merge_answers
 from builder.tools.rpms import extract_members
 
 
@@ -70,7 +70,7 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
 
 def _remember_answers(shop: Workshop, devel: KernelDevel, rpm: Path) -> None:
     """Keep what conftest asked of this kernel for the next driver; a build is as good without."""
-    member = f"{MODULES_FOLDER}/{ANSWERS_FILE}"
+    member = f"{MODULES_FOLDER}/{CONFTEST_ANSWERS}"
     answers = extract_members(rpm, (member,)).get(member, b"")
     with suppress(StoreError):
         merge_answers(shop.store, devel.sha256, answers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
@@ -11,8 +10,8 @@ from pathlib import Path
 from builder.errors import SelectionError, VerifyError
 from builder.model.cells import BuildResult, Unit
 from builder.model.modules import BuiltModules, PackedModule
-from builder.model.sources import KernelObject, SourceFile
-from builder.pack import join_module, pack_modules
+from builder.model.sources import KernelObject
+from builder.pack import pack_modules, unpack_module
 from builder.pipeline.events import Listener
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import find_modules, packed_sources, rpmbuild
@@ -22,7 +21,7 @@ from builder.pipeline.specs import Job, make_job
 from builder.pipeline.workshop import Workshop, known, make_buildroots, source_id
 from builder.qualify import section_differences
 from builder.render import MODULES_FOLDER, objects_of
-from builder.store import ANSWERS_FILE
+from builder.store import write_answers
 from builder.tools.rpms import file_sha256
 
 
@@ -71,9 +70,8 @@ def _compare(shop: Workshop, job: Job, built: BuiltModules, result: BuildResult)
     with shop.store.tmp() as tmp:
         for name in ("compile", "packed", "parts", "pack"):
             (tmp / name).mkdir()
-        (tmp / ANSWERS_FILE).touch()  # nothing is remembered here, so that answers cannot repeat a mistake of theirs
-        none = SourceFile(filename=ANSWERS_FILE, path=tmp / ANSWERS_FILE, sha256=hashlib.sha256().hexdigest(), size=0)
-        spec = replace(modules.spec, sources=(*modules.spec.sources, none))
+        nothing = write_answers(tmp, b"")  # so that remembered answers cannot repeat a mistake of theirs
+        spec = replace(modules.spec, sources=(*modules.spec.sources, nothing))
         resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp / "compile")
         (rpm,) = (p for p in resultdir.glob("*.rpm") if not p.name.endswith(".src.rpm"))
         packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, tmp / "packed")
@@ -98,7 +96,7 @@ def _differences(old: PackedModule, new: PackedModule, objects: tuple[KernelObje
         return
     against = next((o.path for o in objects if o.sha256 == old.object_sha256), None)
     yield f"{old.name}.ko: {old.sha256} before, {new.sha256} now"
-    before, now = (join_module(m.path, against, b"", tmp) for m in (old, new))
+    before, now = (unpack_module(m.path, against, tmp) for m in (old, new))
     yield from (f"{old.name}.ko: {line}" for line in section_differences(before, now))
 
 

@@ -6,6 +6,7 @@ from builder.errors import RenderError
 from builder.model.cells import Cell, Unit
 from builder.model.matrix import Driver, Flavor, Kernel, Matrix
 from builder.model.naming import (
+    CONFTEST_ANSWERS,
     dkms_capability,
     driver_ev,
     kmod_folder,
@@ -27,7 +28,6 @@ MAKEFILE_MODULES = ("nvidia", "nvidia-uvm", "nvidia-vgpu-vfio", "nvidia-modeset"
 LICENSES = {Flavor.PROPRIETARY: "NVIDIA", Flavor.OPEN: "MIT AND GPL-2.0-only"}
 MODULES_FOLDER = "/usr/lib/nvidia-modules"  # of the compiled modules in the package they leave the buildroot in
 CONFTEST_CACHE = "nvidia-conftest-cache.sh"
-CONFTEST_ANSWERS = "conftest-answers"
 _MODULES_PAYLOAD = "w0.ufdio"  # it is unpacked at once, so packing it would cost time and save nothing
 
 

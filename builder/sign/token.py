@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -101,8 +101,20 @@ def _parse(uri: str) -> tuple[dict[str, str], dict[str, str]]:
     return path, query
 
 
-class _Refusing:
-    """What a key in a token cannot do."""
+class _TokenKey:
+    """A key that stays in its token: what it is, and what it cannot do."""
+
+    def __init__(self, where: str, key: Any, public: Any) -> None:
+        self._where = where
+        self._token_key = key
+        self._public = public
+
+    @property
+    def key_size(self) -> int:
+        return int(self._public.key_size)
+
+    def public_key(self) -> Any:
+        return self._public
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise SignError("a key in a token cannot be taken out of it")
@@ -116,41 +128,17 @@ class _Refusing:
         self._refuse(memo)
 
 
-class _TokenRsa(_Refusing, rsa.RSAPrivateKey):
-    def __init__(self, where: str, key: Any, public: rsa.RSAPublicKey) -> None:
-        self._where = where
-        self._token_key = key
-        self._public = public
-
-    @property
-    def key_size(self) -> int:
-        return self._public.key_size
-
-    def public_key(self) -> rsa.RSAPublicKey:
-        return self._public
-
+class _TokenRsa(_TokenKey, rsa.RSAPrivateKey):
     def sign(self, data: Any, *_: object) -> bytes:
         """PKCS#1 v1.5 over SHA-256, the only way this project signs."""
         info = _SHA256_INFO + hashlib.sha256(data).digest()
         return _signed(self._where, self._token_key, info, "RSA_PKCS")
 
 
-class _TokenEc(_Refusing, ec.EllipticCurvePrivateKey):
-    def __init__(self, where: str, key: Any, public: ec.EllipticCurvePublicKey) -> None:
-        self._where = where
-        self._token_key = key
-        self._public = public
-
-    @property
-    def key_size(self) -> int:
-        return self._public.key_size
-
+class _TokenEc(_TokenKey, ec.EllipticCurvePrivateKey):
     @property
     def curve(self) -> ec.EllipticCurve:
-        return self._public.curve
-
-    def public_key(self) -> ec.EllipticCurvePublicKey:
-        return self._public
+        return cast("ec.EllipticCurve", self._public.curve)
 
     def sign(self, data: Any, *_: object) -> bytes:
         """ECDSA over SHA-256; a token answers r and s joined."""

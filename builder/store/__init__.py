@@ -1,12 +1,11 @@
 """Content-addressed results and the ledger; one object that knows every path of the work folder."""
 
-from builder.store.conftest_answers import ANSWERS_FILE, answers_source, merge_answers
+from builder.store.conftest_answers import answers_source, merge_answers, write_answers
 from builder.store.files import os_failure, remove_tree, sync_tree
 from builder.store.ledger import Failure
 from builder.store.store import Store
 
 __all__ = [
-    "ANSWERS_FILE",
     "Failure",
     "Store",
     "answers_source",
@@ -14,4 +13,5 @@ __all__ = [
     "os_failure",
     "remove_tree",
     "sync_tree",
+    "write_answers",
 ]

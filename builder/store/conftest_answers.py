@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import StoreError
+from builder.model.naming import CONFTEST_ANSWERS
 from builder.model.sources import SourceFile
 from builder.store.files import os_failure, sync_path
 from builder.store.store import Store
 
 FORMAT = "repobuild-conftest 1"
-ANSWERS_FILE = "conftest-answers"  # its name as a source of the modules' spec, and among what that leaves
 _BLOCKS = 4  # toolchains remembered of a kernel
 _IDENTITY = re.compile(r"identity (?P<digest>[0-9a-f]{64})")
 _ANSWER = re.compile(r"(?P<question>[0-9a-f]{64}) (?P<status>[01])")
@@ -35,11 +35,16 @@ def answers_source(store: Store, devel_sha256: str, folder: Path) -> SourceFile:
 
     An empty file when nothing is known: the spec names it either way.
     """
-    path = folder / ANSWERS_FILE
     try:
         data = _place(store, devel_sha256).read_bytes()
     except FileNotFoundError:
         data = b""
+    return write_answers(folder, data)
+
+
+def write_answers(folder: Path, data: bytes) -> SourceFile:
+    """Answers as a source of a build; none (``b""``) let it ask everything itself. Raises DiskFullError."""
+    path = folder / CONFTEST_ANSWERS
     try:
         path.write_bytes(data)
     except OSError as exc:

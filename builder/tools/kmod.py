@@ -9,9 +9,7 @@ from pathlib import Path
 
 from builder.errors import ToolError
 from builder.model import modules
-from builder.tools.run import run
-
-_ZSTD_TIMEOUT = 300.0  # seconds
+from builder.tools.zstd import unpack_file
 
 
 def read_module_file(path: Path) -> bytes:
@@ -27,7 +25,7 @@ def read_module_file(path: Path) -> bytes:
         return path.read_bytes()
     with tempfile.TemporaryDirectory(prefix="repobuild-zstd-") as tmp:
         plain = Path(tmp, "module.ko")
-        run(["zstd", "-q", "-d", path, "-o", plain], timeout=_ZSTD_TIMEOUT)
+        unpack_file(path, plain, None)
         return plain.read_bytes()
 
 

@@ -11,7 +11,7 @@ from builder.tools.run import run
 
 _TIMEOUT = 1800.0  # seconds
 _WINDOW = "--long=27"  # 128 MiB: object and module together; what every decoder on 64-bit allows when told so
-# Levels by measurement (docs/adr/0011-join-at-install.md): a big module changes little above 3, a small one packs fast.
+# Levels by measurement (docs/adr/0012-join-at-install.md): a big module changes little above 3, a small one packs fast.
 _LEVEL_AGAINST_OBJECT = "-6"
 _LEVEL_ALONE = "-19"
 

@@ -13,6 +13,7 @@ from builder.model.naming import objects_folder
 from builder.model.sources import DriverSources, KernelObject, SpecFile
 from builder.pack import pack_modules, write_parts
 from builder.render import MODULES_FOLDER, objects_of, render_kmod, render_modules
+from builder.store import write_answers
 from builder.tools.rpms import file_sha256
 from builder.tools.run import run
 from tests.golden import sample
@@ -77,10 +78,8 @@ def build_kmod(
     top = f"nvidia-kmod-{driver.version}-{flavor.value}"
     write_tarball(sources.kernel_tree(flavor).path, top, write_kernel_tree(modules))
     compiling = render_modules(cell, sources, sample.MATRIX)
-    answers = folder / "conftest-answers"
-    answers.touch()
-    nothing = sample.source(answers.name, answers)
-    spec = replace(compiling, text=edit_modules(compiling.text), sources=(*compiling.sources, nothing))
+    sources_of_it = (*compiling.sources, write_answers(folder, b""))
+    spec = replace(compiling, text=edit_modules(compiling.text), sources=sources_of_it)
     (compiled,) = build(spec, folder / "compile")
     packing = _packed(cell, sources, compiled.path, folder, sign=sign, signer=signer, spoil=spoil)
     artifacts = build(replace(packing, text=edit(packing.text)), folder / "top")

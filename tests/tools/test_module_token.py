@@ -15,18 +15,12 @@ from builder.errors import SignError, ToolMissingError
 from builder.sign import ModuleCertificate, ModuleSigner, new_module_key
 from builder.tools.openssl import cms_fault
 from builder.tools.run import run
+from tests.descriptors import fd_of
 from tests.need import need
 
 IMAGE = b"\x7fELF" + bytes(range(256)) * 40
 PIN = b"83710465"
 LIBRARIES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/lib64/libsofthsm2.so")
-
-
-def fd_of(secret: bytes) -> int:
-    read, write = os.pipe()
-    os.write(write, secret + b"\n")
-    os.close(write)
-    return read
 
 
 @pytest.fixture(scope="module")

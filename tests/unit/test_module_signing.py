@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -20,18 +19,11 @@ from builder.model.modules import MARKER, JoinRow, join_list, read_join_list, si
 from builder.sign import ModuleCertificate, ModuleSigner, new_module_key
 from builder.tools.openssl import cms_fault
 from builder.tools.run import run
+from tests.descriptors import fd_of
 from tests.need import need
 
 IMAGE = b"\x7fELF" + bytes(range(256)) * 40
 SECRET = b"correct horse"
-
-
-def fd_of(secret: bytes) -> int:
-    """A descriptor that yields this line and ends."""
-    read, write = os.pipe()
-    os.write(write, secret + b"\n")
-    os.close(write)
-    return read
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from builder.build.job import BuildJob
 from builder.model.cells import PackageKind
 from builder.model.modules import BuiltModules
 from builder.model.naming import CONFTEST_ANSWERS
-from builder.pack import join_module, pack_modules
+from builder.pack import pack_modules, unpack_module
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import packed_sources, rpmbuild
@@ -115,7 +115,7 @@ def _cell_side(shop: Workshop, job: Job, answers: bytes) -> Side:
             rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, folder / "pack")
         for module in packed:
             against = next((o.path for o in objects if o.sha256 == module.object_sha256), None)
-            image = join_module(module.path, against, b"", folder)
+            image = unpack_module(module.path, against, folder)
             (folder / f"modules/{module.name}.ko").write_bytes(image)
         return _describe(sorted((folder / "modules").iterdir()))
 

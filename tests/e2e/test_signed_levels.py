@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.pack import join_module, read_modules, write_modules
+from builder.pack import read_modules, unpack_module, write_modules
 from builder.sign import ModuleCertificate
 from builder.store.store import KINDS
 from builder.tools.rpms import file_sha256, read_header
@@ -247,7 +247,7 @@ def plant(job: Job, driver: str, name: str, old: bytes, new: bytes) -> None:
     own.rename(folder)
     built = read_modules(folder)
     (module,) = [m for m in built.modules if m.name == name]
-    image = join_module(module.path, None, b"", job.work)
+    image = unpack_module(module.path, None, job.work)
     assert image.count(old) == 1
     plain = job.work / "altered"
     plain.write_bytes(image.replace(old, new))

@@ -253,7 +253,7 @@ def _spec(package: Package, work: Path) -> str:
 
 
 def _file_list(root: Path, own: str) -> list[str]:
-    found = []
+    found: list[str] = []
     for top, folders, files in os.walk(root):
         folders.sort()
         here = top[len(str(root)) :]

@@ -72,9 +72,8 @@ def build(distro: LabDistro) -> None:
     certificate = DEMO / "keys/modules.pem"
     if not certificate.is_file():
         call("key", "new-module", "--cert", certificate, "--name", "repobuild demo: kernel modules")
-    signing = ("--module-cert", certificate, "--repo", DEMO / "repo")
-    signing += ("--gnupghome", DEMO / "keys", "--base-url", BASE_URL)
-    call("matrix", *common, *signing)
+    signing = ("--module-cert", certificate, "--gnupghome", DEMO / "keys")
+    call("matrix", *common, *signing, "--repo", DEMO / "repo", "--base-url", BASE_URL)
     say("what was published")
     call("report", *common, "--repo", DEMO / "repo")
     call("verify", DEMO / "repo/lab9/x86_64", "--key", DEMO / "repo/RPM-GPG-KEY-repobuild")

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -203,7 +204,7 @@ def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_
         number += 1
         repo = tmp_path / str(number)
         shutil.copytree(before, repo, symlinks=True)
-        ended = _crash_at(number, lambda repo=repo: quick(two_streams(shop.rpms), repo))
+        ended = _crash_at(number, partial(quick, two_streams(shop.rpms), repo))
         current = current_generation(repo, "lab9", "x86_64")
         seen.append(current)
         assert tree(repo / ".generations" / old.digest) == old_tree

@@ -64,7 +64,7 @@ class Client:
     config: Path
 
     def dnf(self, *argv: str) -> Completed:
-        options = ["-q", "-y", "-c", self.config, "--installroot", self.root, "--releasever", "9"]
+        options: list[str | Path] = ["-q", "-y", "-c", self.config, "--installroot", self.root, "--releasever", "9"]
         try:
             return run(["dnf", *options, *argv], timeout=120)
         except ToolError as exc:
@@ -73,7 +73,7 @@ class Client:
 
     def installed(self) -> dict[str, str]:
         """Version-release by name, stubs left out."""
-        query = ["rpm", "--root", self.root, "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"]
+        query: list[str | Path] = ["rpm", "--root", self.root, "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"]
         pairs = (line.split() for line in run(query, timeout=60).stdout.splitlines())
         return {name: evr for name, evr in pairs if name not in STUBS}
 
@@ -227,7 +227,15 @@ def test_an_install_brings_the_module_of_each_installed_kernel(client: Client) -
 def test_any_stream_is_switched_to_any_other_in_one_transaction_and_cuda_stays(start: str, client: Client) -> None:
     client.dnf("module", "install", f"nvidia-driver:{start}")
     client.dnf("install", "cuda-toolkit")
-    stamp = ["rpm", "--root", client.root, "-q", "--qf", "%{INSTALLTIME} %{INSTALLTID}", "cuda-toolkit"]
+    stamp: list[str | Path] = [
+        "rpm",
+        "--root",
+        client.root,
+        "-q",
+        "--qf",
+        "%{INSTALLTIME} %{INSTALLTID}",
+        "cuda-toolkit",
+    ]
     before = run(stamp, timeout=60).stdout
     for target in [name for name in STREAMS if name != start]:
         for stream in (target, start):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from builder.render.templates import fill_spec
 from tests.golden import sample
 
 
-def kmod_text(kernel: Kernel = sample.K503, driver: Driver = sample.D535, **changes: object) -> str:
+def kmod_text(kernel: Kernel = sample.K503, driver: Driver = sample.D535, **changes: Any) -> str:
     dist = sample.distribution(**changes)
     return render_kmod(sample.cell(kernel, driver, dist=dist), sample.sources(driver), sample.MATRIX).text
 
@@ -48,8 +49,9 @@ def test_a_line_break_in_a_value_cannot_add_a_tag() -> None:
     ],
 )
 def test_a_kernel_value_that_a_shell_or_rpm_would_misread_is_refused(field: str, value: str) -> None:
+    change: dict[str, Any] = {field: value}
     with pytest.raises(RenderError):
-        kmod_text(replace(sample.K503, **{field: value}))
+        kmod_text(replace(sample.K503, **change))
 
 
 def test_a_value_that_a_template_misses_is_named() -> None:

@@ -1,13 +1,17 @@
 /*
- * nvidia-kmod-unpatch PATCH OBJECT|- OUT: restore what "zstd --patch-from=OBJECT" packed.
+ * nvidia-kmod-unpatch PATCH OBJECT|- OUT: restore a kernel module that was packed with "zstd --patch-from=OBJECT".
  *
  * EL8 carries zstd 1.4.4, whose program has no --patch-from yet; its library, which rpm itself needs, can undo one:
- * the object is a dictionary of raw content. OUT must not exist; it is whole and synced when the program ends well, and
+ * the object is a dictionary of raw content. Relocation tables are packed in columns, which makes patches of modules
+ * that objtool worked on half as big: a frame that zstd skips says so, and they are put back here. OUT must not exist; it is whole and synced when the program ends well, and
  * not there otherwise. Exit code 1: the patch or the object is damaged; 2: this host cannot (disk, memory, usage).
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -18,8 +22,11 @@ enum { DAMAGED = 1, HOST = 2 };
 
 #define MAX_OUT (1ULL << 32) /* a damaged header must not make us fill the disk */
 
+/* A skippable frame of eight bytes (RFC 8878, 3.1.2). */
+static const unsigned char arranged[16] = "\x5e\x2a\x4d\x18\x08\0\0\0RELA v1";
+
 struct bytes {
-    void *data;
+    unsigned char *data;
     size_t size;
 };
 
@@ -44,9 +51,15 @@ static int map(const char *path, struct bytes *out)
     return out->data == MAP_FAILED ? complain(HOST, path, strerror(errno)) : 0;
 }
 
-static int restore(const struct bytes *patch, const struct bytes *object, struct bytes *plain, const char *path)
+static int is_arranged(const struct bytes *patch)
 {
-    unsigned long long size = ZSTD_getFrameContentSize(patch->data, patch->size);
+    return patch->size > sizeof arranged && memcmp(patch->data, arranged, sizeof arranged) == 0;
+}
+
+static int unpack(const struct bytes *patch, const struct bytes *object, struct bytes *plain, const char *path)
+{
+    size_t skip = is_arranged(patch) ? sizeof arranged : 0;
+    unsigned long long size = ZSTD_getFrameContentSize(patch->data + skip, patch->size - skip);
     size_t done;
     ZSTD_DCtx *context;
 
@@ -57,17 +70,63 @@ static int restore(const struct bytes *patch, const struct bytes *object, struct
     context = ZSTD_createDCtx();
     if (plain->data == MAP_FAILED || context == NULL)
         return complain(HOST, path, "not enough memory");
-    done = ZSTD_decompress_usingDict(context, plain->data, plain->size, patch->data, patch->size, object->data,
-                                     object->size);
+    done = ZSTD_decompress_usingDict(context, plain->data, plain->size, patch->data + skip,
+                                     patch->size - skip, object->data, object->size);
     ZSTD_freeDCtx(context);
     if (ZSTD_isError(done))
         return complain(DAMAGED, path, ZSTD_getErrorName(done));
     return done == plain->size ? 0 : complain(DAMAGED, path, "shorter than it says");
 }
 
+/* Of all rows, first byte 0, then byte 1 and so on; of each 64-bit word what it grew by since the row before. */
+static void restore_rows(unsigned char *table, const unsigned char *columns, size_t rows)
+{
+    uint64_t words[3] = {0, 0, 0};
+
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t word = 0; word < 3; word++) {
+            uint64_t grown = 0;
+
+            for (size_t byte = 0; byte < 8; byte++)
+                grown |= (uint64_t)columns[(8 * word + byte) * rows + row] << (8 * byte);
+            words[word] += grown;
+        }
+        memcpy(table + row * sizeof words, words, sizeof words); /* little endian, as the module: it is for this host */
+    }
+}
+
+static int restore_tables(struct bytes *plain, const char *path)
+{
+    Elf64_Ehdr header;
+
+    if (plain->size < sizeof header)
+        return complain(DAMAGED, path, "not a module");
+    memcpy(&header, plain->data, sizeof header);
+    if (header.e_shoff > plain->size || (plain->size - header.e_shoff) / sizeof(Elf64_Shdr) < header.e_shnum)
+        return complain(DAMAGED, path, "shorter than its section headers say");
+    for (size_t i = 0; i < header.e_shnum; i++) {
+        Elf64_Shdr section;
+        unsigned char *columns;
+
+        memcpy(&section, plain->data + header.e_shoff + i * sizeof section, sizeof section);
+        if (section.sh_type != SHT_RELA || section.sh_size == 0)
+            continue;
+        if (section.sh_offset > plain->size || section.sh_size > plain->size - section.sh_offset ||
+            section.sh_size % sizeof(Elf64_Rela) != 0)
+            return complain(DAMAGED, path, "shorter than its relocations say");
+        columns = malloc(section.sh_size);
+        if (columns == NULL)
+            return complain(HOST, path, "not enough memory");
+        memcpy(columns, plain->data + section.sh_offset, section.sh_size);
+        restore_rows(plain->data + section.sh_offset, columns, section.sh_size / sizeof(Elf64_Rela));
+        free(columns);
+    }
+    return 0;
+}
+
 static int fill(int fd, const struct bytes *plain)
 {
-    const char *next = plain->data;
+    const unsigned char *next = plain->data;
     size_t left = plain->size;
 
     while (left > 0) {
@@ -108,6 +167,8 @@ int main(int argc, char **argv)
     if (code == 0 && strcmp(argv[2], "-") != 0)
         code = map(argv[2], &object);
     if (code == 0)
-        code = restore(&patch, &object, &plain, argv[1]);
+        code = unpack(&patch, &object, &plain, argv[1]);
+    if (code == 0 && is_arranged(&patch))
+        code = restore_tables(&plain, argv[1]);
     return code != 0 ? code : store(argv[3], &plain);
 }

@@ -62,6 +62,11 @@ def object_capability(sha256: str) -> str:
     return f"nvidia-kmod-object({sha256})"
 
 
+# What a package provides whose nvidia-kmod-join reads packed modules as they are packed now: one that knew only an
+# older form must not meet them.
+JOIN_CAPABILITY = "nvidia-kmod-join(2)"
+
+
 def modules_nevra(cell: Cell, matrix: Matrix) -> Nevra:
     """The package that a cell's modules leave the buildroot in; never published."""
     kmod = kmod_nevra(cell, matrix)

@@ -26,7 +26,7 @@ from builder.render import (
     render_open_meta,
 )
 
-PACK_RECIPE = "pack 1"  # a new number packs every kmod again; nothing is compiled for it
+PACK_RECIPE = "pack 2"  # a new number packs every kmod again; nothing is compiled for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

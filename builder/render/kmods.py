@@ -7,6 +7,7 @@ from builder.model.cells import Cell, Unit
 from builder.model.matrix import Driver, Flavor, Kernel, Matrix
 from builder.model.naming import (
     CONFTEST_ANSWERS,
+    JOIN_CAPABILITY,
     dkms_capability,
     driver_ev,
     kmod_folder,
@@ -87,7 +88,7 @@ def render_kmod(
         kernel=_checked(cell.kernel),
         long_name=require_name(kmod_long_name(cell), "Provides"),
         modules=modules,
-        objects=tuple(object_capability(o.sha256) for o in objects_of(cell, sources)),
+        needs=(JOIN_CAPABILITY, *(object_capability(o.sha256) for o in objects_of(cell, sources))),
         ev=driver_ev(cell.driver, matrix),
         folder=kmod_folder(cell.kernel),
         parts=kmod_parts(cell.kernel),
@@ -119,6 +120,7 @@ def render_objects(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial
         vendor=matrix.vendor,
         payload=require_payload(unit.distribution.payload),
         objects=tuple({"filename": o.filename, "capability": object_capability(o.sha256)} for o in objects),
+        join=JOIN_CAPABILITY,
         folder=objects_folder(unit.driver, flavor),
     )
     own = tuple(spec_source(name) for name in ("nvidia-kmod-join", "nvidia-kmod-unpatch.c"))

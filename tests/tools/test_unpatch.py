@@ -12,7 +12,8 @@ import pytest
 
 from builder.render.templates import template_folder
 from builder.tools.run import Completed, run
-from builder.tools.zstd import pack_file
+from builder.tools.zstd import pack_file, unpack_file
+from tests.elf_tables import SHT_RELA, elf_file, module_with_tables
 from tests.need import need, need_header
 
 DAMAGED, HOST = 1, 2  # exit codes: the patch or the object is to blame, or the host
@@ -183,6 +184,56 @@ def test_a_file_that_cannot_grow_is_not_left_half_written(decoder: Path, work: P
     done = run(argv, timeout=120, ok=range(256))
     assert (done.returncode, done.stderr.split(": ")[-1].strip()) == (HOST, "File too large")
     assert not (work / "out").exists()
+
+
+ARRANGED = b"\x5e\x2a\x4d\x18" + (8).to_bytes(4, "little") + b"RELA v1\0"
+
+
+@pytest.mark.parametrize("against", ["object", None])
+def test_relocation_tables_are_restored_and_pack_small(against: str | None, decoder: Path, work: Path) -> None:
+    image = module_with_tables()
+    (work / "module").write_bytes(image)
+    run(["zstd", "-q", "-19", "-f", work / "module", "-o", work / "as-it-is"], timeout=120)
+    pack_file(work / "module", work / "patch", work / against if against else None)
+    assert (work / "patch").read_bytes().startswith(ARRANGED)
+    assert (work / "patch").stat().st_size * 2 < (work / "as-it-is").stat().st_size
+    assert not list(work.glob("*.arranged"))
+    unpatch(decoder, work / "patch", work / against if against else "-", work / "out")
+    assert (work / "out").read_bytes() == image
+    unpack_file(work / "patch", work / "by-the-builder", work / against if against else None)
+    assert (work / "by-the-builder").read_bytes() == image
+
+
+def test_one_flipped_byte_of_a_module_with_tables_restores_nothing_else(decoder: Path, work: Path) -> None:
+    image = module_with_tables()
+    (work / "module").write_bytes(image)
+    pack_file(work / "module", work / "patch", None)
+    whole = (work / "patch").read_bytes()
+    for offset in range(0, len(whole), max(1, len(whole) // 60)):
+        altered = bytearray(whole)
+        altered[offset] ^= 1 << offset % 8
+        (work / "altered").write_bytes(altered)
+        out = work / f"out{offset}"
+        if unpatch(decoder, work / "altered", "-", out).returncode == 0:
+            assert out.read_bytes() == image
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (b"x", "not a module"),
+        (bytes(elf_file([(SHT_RELA, 64, 24)], 100, shoff=1 << 40)), "shorter than its section headers say"),
+        (bytes(elf_file([(SHT_RELA, 64, 24)], 100, shoff=165)), "shorter than its section headers say"),
+        (bytes(elf_file([(SHT_RELA, 1 << 63, 24)], 100)), "shorter than its relocations say"),
+        (bytes(elf_file([(SHT_RELA, 64, (1 << 64) - 16)], 100)), "shorter than its relocations say"),
+        (bytes(elf_file([(SHT_RELA, 64, 25)], 100)), "shorter than its relocations say"),
+    ],
+)
+def test_tables_that_lie_about_themselves_are_refused(image: bytes, said: str, decoder: Path, work: Path) -> None:
+    (work / "module").write_bytes(image)
+    run(["zstd", "-q", "--check", "-f", work / "module", "-o", work / "frame"], timeout=60)
+    (work / "lie").write_bytes(ARRANGED + (work / "frame").read_bytes())
+    assert refused(decoder, work / "lie", "-").endswith(f": {said}")
 
 
 def test_wrong_usage_is_told(decoder: Path, work: Path) -> None:

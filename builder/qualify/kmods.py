@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from builder.model.cells import Artifact, Cell, Check, Verdict
 from builder.model.matrix import Matrix
 from builder.model.modules import split_signature
-from builder.model.naming import PARTS, kmod_folder, kmod_nevra, kmod_parts
+from builder.model.naming import JOIN_CAPABILITY, PARTS, kmod_folder, kmod_nevra, kmod_parts
 from builder.qualify.checks import LEVEL, check
 from builder.qualify.elf import Module, ModuleFormatError, read_module
 from builder.qualify.joined import join_package
@@ -59,9 +59,9 @@ def _check_package(
 ) -> Iterable[Check]:
     header = read_header(rpm)
     kernel = str(cell.kernel.core)
-    allowed_words = (_SCRIPTLETS, "nvidia-kmod-object")
-    requires = [r for r in header.requires if not r.startswith(allowed_words)]
-    wrong = [f"requires {r}" for r in requires if r != kernel] + ([] if kernel in requires else [f"lacks {kernel}"])
+    needed = {kernel, JOIN_CAPABILITY}
+    requires = {r for r in header.requires if not r.startswith((_SCRIPTLETS, "nvidia-kmod-object"))}
+    wrong = [f"requires {r}" for r in sorted(requires - needed)] + [f"lacks {r}" for r in sorted(needed - requires)]
     yield check("requires", wrong, passed=[kernel])
 
     parts, folder = kmod_parts(cell.kernel), kmod_folder(cell.kernel)

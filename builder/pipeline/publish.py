@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, SignError
+from builder.errors import DiskFullError, InterruptedRunError, PublishError, RepobuildError, SignError
 from builder.model.cells import Artifact
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
@@ -13,7 +13,7 @@ from builder.model.publication import Publication, PublicationContent, StreamCon
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import units_of_stream
-from builder.publish import publish, verify_publication
+from builder.publish import current_generation, prove_transitions, publish, verify_publication
 from builder.sign import Signer
 
 
@@ -120,16 +120,28 @@ def publish_content(shop: Workshop, signer: Signer, content: PublicationContent,
         sign=lambda path: signer.sign_detached(path, epoch=epoch),
         epoch=epoch,
         base_url=shop.settings.base_url,
-        check=lambda path: _verify(shop, signer, path),
+        check=lambda path: _check(shop, signer, content, path),
     )
     text = "already current" if not publication.changed else f"{publication.packages} packages"
     shop.tell("publish", subject, "done", f"{text}, {publication.digest[:12]}")
     return publication
 
 
-def _verify(shop: Workshop, signer: Signer, path: Path) -> None:
+def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Path) -> None:
+    """The publication gate: whole for a client, and every transition of its hosts works; raises before the switch."""
+    subject = f"{content.distribution}/{content.arch}"
     with shop.store.tmp() as tmp:
         verify_publication(path.as_uri(), signer.public_key(), tmp)
+    before = current_generation(shop.settings.repo_path, content.distribution, content.arch)
+    previous = path.parent / before if before is not None else None
+    proof = prove_transitions(path, previous)
+    if proof.faults:
+        raise PublishError(
+            f"{subject}: {len(proof.faults)} of {proof.transitions} transitions of its hosts fail: {proof.faults[0]}",
+            details=proof.faults,
+            hint="the former publication stays current; repobuild report says what is missing of which driver",
+        )
+    shop.tell("prove", subject, "done", f"{proof.transitions} transitions of hosts")
 
 
 def try_publish(

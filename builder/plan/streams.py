@@ -18,6 +18,8 @@ class Readiness:
     usable: bool  # can be offered: packages whole and, where precompiled, at least one kernel has its module
     complete: bool  # and every live kernel that is not excluded has its module
     reason: str  # why it is not usable or not complete
+    served: frozenset[str] = frozenset()  # releases of kernels that have its module
+    missing: frozenset[str] = frozenset()  # releases of kernels that should have it and do not
 
 
 def readiness(
@@ -47,10 +49,12 @@ def readiness(
     if not cells or len(missing) == len(cells):
         reason = missing[0].reason if missing else "no kernel in the matrix"
         return Readiness(usable=False, complete=False, reason=f"no kmod for any kernel: {reason}")
+    served = frozenset(o.unit.cell.kernel.release for o in cells if o.ok and o.unit.cell)
     if missing:
-        kernels = ", ".join(o.unit.cell.kernel.release for o in missing if o.unit.cell)
-        return Readiness(usable=True, complete=False, reason=f"no kmod for {kernels}: {missing[0].reason}")
-    return Readiness(usable=True, complete=True, reason="complete")
+        without = tuple(o.unit.cell.kernel.release for o in missing if o.unit.cell)
+        reason = f"no kmod for {', '.join(without)}: {missing[0].reason}"
+        return Readiness(usable=True, complete=False, reason=reason, served=served, missing=frozenset(without))
+    return Readiness(usable=True, complete=True, reason="complete", served=served)
 
 
 def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribution: Distribution, arch: str) -> bool:
@@ -76,8 +80,9 @@ def plan_streams(
 ) -> tuple[StreamPlan, ...]:
     """The drivers of each stream of a distribution × arch.
 
-    A branch stream carries every usable driver of its branch. A stream without branch (``latest``) carries only the
-    newest *complete* driver: one whose packages and whose modules for every live kernel are there.
+    A branch stream carries the usable drivers of its branch, but none that would take a kernel's modules away which an
+    older one brought: its hosts could not upgrade. A stream without branch (``latest``) carries only the newest
+    *complete* driver: one whose packages and whose modules for every live kernel are there.
     """
     return tuple(_plan(s, matrix, distribution, arch, outcomes) for s in streams_of(matrix, distribution))
 
@@ -87,10 +92,12 @@ def _plan(
 ) -> StreamPlan:
     carried: list[Driver] = []
     held: list[tuple[str, str]] = []
+    served: set[str] = set()
     for driver, _ in candidates(stream, matrix):
         ready = readiness(driver, stream.flavor, stream.kmods, distribution=distribution, arch=arch, outcomes=outcomes)
-        if ready.complete or (ready.usable and stream.branch is not None):
+        if ready.complete or (ready.usable and stream.branch is not None and not ready.missing & served):
             carried.append(driver)
+            served |= ready.served
         else:
             held.append((driver.version, ready.reason))
     if stream.branch is None:

@@ -2,6 +2,15 @@
 
 from builder.publish.generations import current_generation, rollback
 from builder.publish.publish import publish
+from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.verify import PublicationReport, verify_publication
 
-__all__ = ["PublicationReport", "current_generation", "publish", "rollback", "verify_publication"]
+__all__ = [
+    "Proof",
+    "PublicationReport",
+    "current_generation",
+    "prove_transitions",
+    "publish",
+    "rollback",
+    "verify_publication",
+]

@@ -1,0 +1,481 @@
+"""Can every client go where it may want to? Each transition of a publication, solved by libsolv as dnf has it solved.
+
+Nothing is taken from the matrix: what a client can do follows from metadata alone, so that is what is looked at. The
+kernels are those that kmod packages require; everything else that our packages need from a distribution is taken as
+there (``verify --with-repo`` looks at that).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import solv
+
+from builder.errors import ToolError
+from builder.publish.module_checks import OWN, IndexedStream, ModuleIndex, read_modules
+from builder.tools.createrepo import read_repomd
+
+_DRIVER, _DKMS, _CUDA_DRIVERS = "nvidia-driver", "dkms-nvidia", "cuda-drivers"
+_GATE, _KMOD = "nvidia-kmod-common", "kmod-nvidia-"
+_TOGETHER = 3  # kernels that a host keeps: dnf's installonly_limit
+_ATOM = re.compile(r"(?P<name>[^\s()]+(?:\([^\s()]*\))*)(?:\s*(?P<sign><=|>=|=|<|>)\s*(?P<evr>[^\s()]+))?")
+_IF_KERNEL = re.compile(r" if (\S+ = [^\s()]+)\)$")  # a gate requires (its module if a kernel)
+_JOINS = frozenset({"and", "or", "with", "without", "else", "if", "unless"})
+_DEPENDENCIES = (
+    solv.SOLVABLE_PROVIDES,
+    solv.SOLVABLE_REQUIRES,
+    solv.SOLVABLE_CONFLICTS,
+    solv.SOLVABLE_OBSOLETES,
+    solv.SOLVABLE_RECOMMENDS,
+    solv.SOLVABLE_SUPPLEMENTS,
+)
+# As libdnf sets them (libdnf/goal/Goal.cpp, init_solver).
+_FLAGS = (
+    "SOLVER_FLAG_KEEP_ORPHANS",
+    "SOLVER_FLAG_BEST_OBEY_POLICY",
+    "SOLVER_FLAG_YUM_OBSOLETES",
+    "SOLVER_FLAG_ALLOW_VENDORCHANGE",
+    "SOLVER_FLAG_DUP_ALLOW_VENDORCHANGE",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was tried, and what a client could not do."""
+
+    transitions: int
+    faults: tuple[str, ...]  # each begins with the stream and names transition, kernels and the solver's reason
+
+
+def prove_transitions(folder: Path, previous: Path | None) -> Proof:
+    """Try every transition of the generation in ``folder``; ``previous`` is the one that clients have now.
+
+    For each stream: each profile on its kernels; an upgrade from the previous generation; a switch to each other
+    stream, from both generations; a kernel that appears with its module, and one that appears without. Each with CUDA
+    installed, which must not change. Raises ToolError when the metadata cannot be read.
+    """
+    trials = _Trials(folder, previous)
+    faults = [fault for name in trials.new.streams for fault in trials.installs(name)]
+    faults += [fault for name in trials.new.streams for fault in trials.moves(name)]
+    return Proof(transitions=trials.count, faults=tuple(faults))
+
+
+def _index(folder: Path) -> ModuleIndex:
+    hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
+    index, faults = read_modules(gzip.decompress((folder / hrefs["modules"]).read_bytes()))
+    if index is None:
+        raise ToolError(f"{folder}: {faults[0]}")
+    return index
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class _Generation:
+    """One generation in the pool."""
+
+    streams: dict[str, IndexedStream]
+    packages: dict[str, Any]  # artifact → solvable
+
+    def of(self, stream: str) -> list[Any]:
+        """The solvables of a stream."""
+        return [self.packages[a] for a in sorted(self.streams[stream].artifacts) if a in self.packages]
+
+    def all(self) -> list[Any]:
+        """The solvables of all streams, each once."""
+        return list({s.id: s for stream in self.streams for s in self.of(stream)}.values())
+
+
+@dataclass(slots=True, repr=False)  # libsolv's objects must not be printed once their pool is gone
+class _Host:
+    """What is installed: copies in the pool's installed repository of what stands in another one."""
+
+    repo: Any
+    originals: dict[int, Any] = field(default_factory=dict)  # id of the copy → the solvable it was copied from
+
+
+class _Refused(Exception):  # noqa: N818  never leaves this file
+    """The solver found no way."""
+
+
+class _Trials:
+    """A pool with both generations, the kernels and a stand-in for the rest of a distribution."""
+
+    def __init__(self, folder: Path, previous: Path | None) -> None:
+        self.count = 0
+        self.pool = solv.Pool()
+        self.pool.setdisttype(solv.Pool.DISTTYPE_RPM)
+        self.new = self._load(folder)
+        self.old = self._load(previous) if previous is not None else _Generation(streams={}, packages={})
+        everything = [*self.new.all(), *self.old.all()]
+        self.arch = min({s.arch for s in everything} - {"src", "noarch"}, default="noarch")
+        self.pool.setarch(self.arch)
+        self.others = self.pool.add_repo("distribution")
+        self.kernels = self._kernels(everything)
+        self.base = self._base(everything)
+        self.cuda = self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])
+        self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
+        self.broken: list[tuple[str, tuple[str, ...]]] = []  # stream and kernels that it cannot be installed on
+        self.fresh: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
+
+    # The pool
+
+    def _load(self, folder: Path) -> _Generation:
+        hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
+        repo = self.pool.add_repo(str(folder))
+        handle = solv.xfopen(str(folder / hrefs["primary"]))
+        repo.add_rpmmd(handle, None, 0)
+        handle.close()
+        packages = {f"{s.name}-{s.evr if ':' in s.evr else '0:' + s.evr}.{s.arch}": s for s in repo.solvables}
+        return _Generation(streams={s.name: s for s in _index(folder).streams}, packages=packages)
+
+    def _made(self, name: str, evr: str, *, requires: Iterable[str] = (), provides: Iterable[str] = ()) -> Any:
+        made = self.others.add_solvable()
+        made.name, made.evr, made.arch = name, evr, self.arch
+        made.add_deparray(solv.SOLVABLE_PROVIDES, self.pool.parserpmrichdep(f"({name} = {evr})"))
+        for text in provides:
+            made.add_deparray(solv.SOLVABLE_PROVIDES, self._dependency(text))
+        for text in requires:
+            made.add_deparray(solv.SOLVABLE_REQUIRES, self._dependency(text))
+        return made
+
+    def _dependency(self, text: str) -> Any:
+        return self.pool.parserpmrichdep(f"({text})") if " " in text else self.pool.Dep(text)
+
+    def _kernels(self, packages: Sequence[Any]) -> dict[str, Any]:
+        """By the text that packages name them with, ``kernel-core = 5.14.0-503.11.1.el9_5``; oldest first."""
+        texts = {kernel for package in packages for kernel in _kernels_of(package)}
+        made = {}
+        for text in texts:
+            name, _, evr = text.split()
+            made[text] = self._made(name, evr)
+        return dict(sorted(made.items(), key=lambda item: (item[1].name, _Ordered(item[1]))))
+
+    def _coming(self, name: str) -> Any:
+        """A kernel that is newer than all there are, and has no module."""
+        newest = [s for s in self.kernels.values() if s.name == name][-1]
+        return self._made(name, f"{newest.evr}.9999")
+
+    def _base(self, packages: Sequence[Any]) -> Any:
+        """One package that provides what ours need of a distribution."""
+        kernels = {s.name for s in self.kernels.values()}
+        wanted = {
+            atom
+            for package in packages
+            for dependency in _requirements(package)
+            for atom in _atoms(str(dependency))
+            if not atom.startswith(("rpmlib(", *OWN)) and atom.split()[0] not in kernels
+        }
+        offered = {str(d).split()[0] for p in packages for d in p.lookup_deparray(solv.SOLVABLE_PROVIDES)}
+        return self._made(
+            "distribution", "1-1", provides=sorted(_offer(a) for a in wanted if a.split()[0] not in offered)
+        )
+
+    # Solving
+
+    def _host(self, packages: Sequence[Any]) -> _Host:
+        host = _Host(self.pool.add_repo("@System"))
+        for original in packages:
+            copy = host.repo.add_solvable()
+            copy.nameid, copy.evrid, copy.archid = original.nameid, original.evrid, original.archid
+            copy.vendorid = original.vendorid
+            for kind in _DEPENDENCIES:
+                for marker in (-1, 1) if kind == solv.SOLVABLE_REQUIRES else (-1,):
+                    for dependency in original.lookup_deparray(kind, marker):
+                        copy.add_deparray(kind, dependency)
+            host.originals[copy.id] = original
+        return host
+
+    def _forget(self, host: _Host) -> None:
+        self.pool.installed = None
+        host.repo.free(True)
+
+    def _solve(self, host: _Host, visible: Sequence[Any], jobs: Sequence[Any]) -> list[Any]:
+        """What is installed afterwards; raises _Refused with the solver's words."""
+        self.count += 1
+        self.pool.installed = host.repo
+        self.pool.set_disabled_list([])  # frees the former list, which was made for fewer solvables than there are now
+        self.pool.set_considered_list([s.id for s in visible] + list(host.originals))
+        self.pool.addfileprovides()
+        self.pool.createwhatprovides()
+        names = {s.name for s in self.kernels.values()}
+        several = [self._job(solv.Job.SOLVER_MULTIVERSION, name) for name in sorted(names)]
+        solver = self.pool.Solver()
+        for flag in _FLAGS:
+            solver.set_flag(getattr(solv.Solver, flag), 1)
+        problems = solver.solve([*several, *jobs])
+        if problems:
+            raise _Refused("; ".join(dict.fromkeys(_reason(problem) for problem in problems)))
+        transaction = solver.transaction()
+        kept = [host.originals[s.id] for s in transaction.keptsolvables() if s.id in host.originals]
+        return kept + list(transaction.newsolvables())
+
+    def _job(self, how: int, name: str) -> Any:
+        return self.pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, self.pool.str2id(name))
+
+    def _install(self, names: Iterable[str]) -> list[Any]:
+        return [self._job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_FORCEBEST, name) for name in names]
+
+    def _upgrade(self, *, best: bool) -> list[Any]:
+        how = solv.Job.SOLVER_UPDATE | solv.Job.SOLVER_SOLVABLE_ALL | (solv.Job.SOLVER_FORCEBEST if best else 0)
+        return [self.pool.Job(how, 0)]
+
+    # Transitions
+
+    def installs(self, name: str) -> Iterator[str]:
+        """What clients cannot install of a stream; transitions to where they cannot are not tried."""
+        stream = self.new.streams[name]
+        sets = self._sets(self.new, name)
+        for kernels in sets or [()]:
+            if any(set(kernels) >= set(broken) for of, broken in self.broken if of == name):
+                continue
+            try:
+                fault = self._fault(self._installed(self.new, name, kernels), name, kernels)
+            except _Refused as exc:
+                fault = str(exc)
+            if not fault and not kernels:
+                fault = f"driver {_newest(self.new.of(name))} has a module for no kernel"
+            if fault:
+                self.broken.append((name, kernels))
+                yield f"{name}: install on {_list(kernels)}: {fault}"
+        if self._possible(name, sets[-1] if sets else ()):
+            for profile, packages in sorted(stream.profiles.items()):
+                what = f"{name}: install profile {profile}"
+                yield from self._try(what, [], sets[-1], name, self._install(packages), cuda=False)
+
+    def moves(self, name: str) -> Iterator[str]:
+        """What hosts cannot do that have the stream from this publication, or from the one before."""
+        for kernels in self._sets(self.new, name):
+            for generation, which in ((self.new, ""), (self.old, "of the publication before ")):
+                if name not in generation.streams or not set(kernels) <= set(self._served(generation, name)):
+                    continue
+                with suppress(_Refused):  # the publication before could not; this one is told of by installs()
+                    start = self._installed(generation, name, kernels)
+                    yield from self._from(generation.streams[name], which, start, kernels)
+        yield from self._kernel_comes(name)
+
+    def _possible(self, name: str, kernels: Collection[str]) -> bool:
+        served = set(kernels) <= set(self._served(self.new, name))
+        return served and not any(set(kernels) >= set(broken) for of, broken in self.broken if of == name)
+
+    def _from(self, stream: IndexedStream, which: str, start: Sequence[Any], kernels: tuple[str, ...]) -> Iterator[str]:
+        """From a host that has the stream: upgrade, and switch to each other stream."""
+        name = stream.name
+        if self._possible(name, kernels):
+            yield from self._try(f"{name} {which}upgrade", start, kernels, name, self._upgrade(best=True))
+        for other in self.new.streams:
+            if other != name and self._possible(other, kernels):
+                jobs = self._switch(stream, other)
+                yield from self._try(f"{name} {which}→ {other}: switch", start, kernels, other, jobs)
+
+    def _switch(self, before: IndexedStream, name: str) -> list[Any]:
+        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile."""
+        after = self.new.streams[name]
+        names = {artifact.rsplit("-", 2)[0] for artifact in before.artifacts | after.artifacts}
+        sync = [self._job(solv.Job.SOLVER_DISTUPGRADE, package) for package in sorted(names)]
+        return [*sync, *self._install(_profile(after))]
+
+    def _kernel_comes(self, name: str) -> Iterator[str]:
+        """A newer kernel, first with its module and then without. What cannot even be installed is told elsewhere."""
+        served = self._served(self.new, name)
+        for package in sorted({self.kernels[k].name for k in served}):
+            own = [k for k in served if self.kernels[k].name == package]
+            here, newest = tuple(own[:-1][-(_TOGETHER - 1) :]), own[-1]
+            with suppress(_Refused):
+                if here:
+                    start = self._installed(self.new, name, here)
+                    what = f"{name}: {newest} appears with its module"
+                    jobs = self._upgrade(best=True)
+                    yield from self._try(what, start, (*here, newest), name, jobs, had=here)
+            with suppress(_Refused):
+                if not self._is_dkms(name):
+                    start = self._installed(self.new, name, (newest,))
+                    yield from self._kernel_without_module(name, start, newest)
+
+    def _kernel_without_module(self, name: str, start: Sequence[Any], newest: str) -> Iterator[str]:
+        coming = self.coming[self.kernels[newest].name]
+        for best in (True, False):
+            what = f"{name}: {coming} appears without a module, best={int(best)}"
+            host = self._host([*self._world((newest,), name), *start])
+            try:
+                after = self._solve(host, [*self.new.of(name), coming], self._upgrade(best=best))
+            except _Refused as exc:
+                if not best:  # with best=1 that is how dnf keeps the kernel back
+                    yield f"{what}: {exc}"
+                continue
+            finally:
+                self._forget(host)
+            if coming.id in {s.id for s in after}:
+                yield f"{what}: it would be installed, and the GPU gone with the next boot"
+
+    def _try(
+        self,
+        what: str,
+        start: Sequence[Any],
+        kernels: tuple[str, ...],
+        name: str,
+        jobs: Sequence[Any],
+        *,
+        had: tuple[str, ...] | None = None,
+        cuda: bool = True,
+    ) -> Iterator[str]:
+        """One transition that must work: to stream ``name`` with ``kernels``, of which ``had`` were there before."""
+        before = kernels if had is None else had
+        world = self._world(before, name if cuda else None)
+        visible = [*self.new.of(name), *(self.kernels[k] for k in kernels)]
+        host = self._host([*world, *start])
+        try:
+            after = self._solve(host, visible, jobs)
+        except _Refused as exc:
+            yield f"{what} on {_list(kernels)}: {exc}"
+            return
+        finally:
+            self._forget(host)
+        gone = [str(s) for s in world if s.id not in {a.id for a in after}]
+        missing = [k for k in kernels if self.kernels[k].id not in {a.id for a in after}]
+        fault = (
+            f"{gone[0]} would be removed"
+            if gone
+            else f"{missing[0]} would not be installed"
+            if missing
+            else self._fault([s for s in after if s.id not in self._outside()], name, kernels)
+        )
+        if fault:
+            yield f"{what} on {_list(kernels)}: {fault}"
+
+    # What must be there
+
+    def _fault(self, installed: Sequence[Any], name: str, kernels: tuple[str, ...]) -> str | None:
+        """What a host of stream ``name`` with ``kernels`` must not look like."""
+        mine = {s.id for s in self.new.of(name)}
+        foreign = [s for s in installed if s.id not in mine and str(s) not in {str(o) for o in self.new.of(name)}]
+        if foreign:
+            return f"{foreign[0]} would stay, which the stream does not have"
+        version = _newest(self.new.of(name))
+        if version is None:
+            return f"the stream has no {_DRIVER}"
+        for package in installed:
+            if _version(package) != version:
+                return f"{package} would be installed beside driver {version}"
+        kmods = sorted(s.name for s in installed if s.name.startswith(_KMOD))
+        if self._is_dkms(name):
+            return f"{kmods[0]} would stay beside {_DKMS}" if kmods else None
+        wanted = {k: s.name for s in self.new.of(name) if s.name.startswith(_KMOD) for k in _kernels_of(s)}
+        absent = [k for k in kernels if wanted.get(k) not in kmods]
+        if absent:
+            return f"no module for {absent[0]}"
+        more = sorted(set(kmods) - {wanted[k] for k in kernels})
+        return f"{more[0]} would stay without its kernel" if more else None
+
+    def _installed(self, generation: _Generation, name: str, kernels: tuple[str, ...]) -> list[Any]:
+        """What a host has of a stream after installing its default profile, without what the distribution brings."""
+        key = (f"{id(generation)} {name}", kernels)
+        if key not in self.fresh:
+            host = self._host(self._world(kernels, None))
+            names = _profile(generation.streams[name])
+            try:
+                visible = [*generation.of(name), self.cuda]
+                after = self._solve(host, visible, self._install([*names, *self._with_cuda(name)]))
+            finally:
+                self._forget(host)
+            self.fresh[key] = [s for s in after if s.id not in self._outside()]
+        return self.fresh[key]
+
+    def _outside(self) -> set[int]:
+        return {s.id for s in (self.base, self.cuda, *self.kernels.values(), *self.coming.values())}
+
+    def _world(self, kernels: Collection[str], name: str | None) -> list[Any]:
+        """What a host has that is not ours; with CUDA where stream ``name`` is to serve it."""
+        cuda = [self.cuda] if name is not None and self._with_cuda(name) else []
+        return [self.base, *cuda, *(self.kernels[k] for k in kernels)]
+
+    def _with_cuda(self, name: str) -> list[str]:
+        return ["cuda"] if any(s.name == _CUDA_DRIVERS for s in self.new.of(name)) else []
+
+    def _is_dkms(self, name: str) -> bool:
+        return any(s.name == _DKMS for s in self.new.of(name))
+
+    def _served(self, generation: _Generation, name: str) -> list[str]:
+        """Kernels that a stream's newest driver says it has modules for, oldest first; all where hosts build them."""
+        if any(s.name == _DKMS for s in generation.of(name)):
+            return list(self.kernels)
+        newest = _newest(generation.of(name))
+        own = {k for s in generation.of(name) if _version(s) == newest for k in _kernels_of(s)}
+        return [kernel for kernel in self.kernels if kernel in own]
+
+    def _sets(self, generation: _Generation, name: str) -> list[tuple[str, ...]]:
+        """Each kernel alone, and the newest ones together as hosts keep them."""
+        served = self._served(generation, name)
+        together: dict[str, list[str]] = {}
+        for kernel in served:
+            together.setdefault(self.kernels[kernel].name, []).append(kernel)
+        sets: list[tuple[str, ...]] = [(kernel,) for kernel in served]
+        sets += [tuple(kernels[-_TOGETHER:]) for kernels in together.values() if len(kernels) > 1]
+        return sets
+
+
+class _Ordered:
+    """A solvable, ordered by epoch, version and release."""
+
+    def __init__(self, solvable: Any) -> None:
+        self.solvable = solvable
+
+    def __lt__(self, other: _Ordered) -> bool:
+        return bool(self.solvable.evrcmp(other.solvable) < 0)
+
+
+def _kernels_of(package: Any) -> Iterator[str]:
+    """The kernel that a kmod package requires exactly, and those that a gate has modules for."""
+    texts = (str(d) for d in package.lookup_deparray(solv.SOLVABLE_REQUIRES))
+    if package.name.startswith(_KMOD):
+        yield from (t for t in texts if " = " in t and not t.startswith(("(", *OWN)))
+    elif package.name == _GATE:
+        yield from (found[1] for t in texts if (found := _IF_KERNEL.search(t)))
+
+
+def _requirements(package: Any) -> Iterator[Any]:
+    for marker in (-1, 1):  # without and with those of scriptlets
+        yield from package.lookup_deparray(solv.SOLVABLE_REQUIRES, marker)
+
+
+def _atoms(text: str) -> Iterator[str]:
+    if not text.startswith("("):
+        yield text
+        return
+    yield from (m[0].strip() for m in _ATOM.finditer(text[1:-1]) if m["name"] not in _JOINS)
+
+
+def _offer(atom: str) -> str:
+    """A Provides that meets a requirement."""
+    words = atom.split()
+    return f"{words[0]} = {words[2]}" if len(words) == 3 and "=" in words[1] else words[0]
+
+
+def _version(package: Any) -> str:
+    return str(package.evr).rpartition(":")[2].rpartition("-")[0]
+
+
+def _newest(packages: Sequence[Any]) -> str | None:
+    """The newest driver among a stream's packages."""
+    drivers = [_Ordered(s) for s in packages if s.name == _DRIVER]
+    return _version(max(drivers).solvable) if drivers else None
+
+
+def _profile(stream: IndexedStream) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(rpm for p in stream.default_profiles for rpm in stream.profiles.get(p, ())))
+
+
+def _reason(problem: Any) -> str:
+    """The solver's words, without those that only say what follows from others."""
+    said = list(dict.fromkeys(rule.info().problemstr() for rule in problem.findallproblemrules()))
+    causes = [s for s in said if s.startswith("nothing provides")] or [s for s in said if " requires (" in s]
+    causes = causes or [s for s in said if " requires " in s or " conflicts " in s or " obsoletes " in s] or said
+    return causes[0] if causes else str(problem)
+
+
+def _list(kernels: Sequence[str]) -> str:
+    return ", ".join(kernels) or "no kernel"

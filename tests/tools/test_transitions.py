@@ -1,0 +1,137 @@
+"""The publication gate: what a client could not do is named; metadata that dnf itself is tested with passes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builder.publish import prove_transitions
+from builder.tools.run import run
+from tests.need import need, need_header, need_root
+from tests.tools.stream_repository import STREAMS, Repository
+
+Change = Callable[[dict[str, dict[str, Any]]], object]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
+    need_header("zstd.h")
+    need_root()
+    made = Repository(tmp_path_factory.mktemp("streams"))
+    made.make()
+    return made.folder
+
+
+def altered(repository: Path, folder: Path, change: Change) -> Path:
+    """The repository with other module documents, by stream."""
+    shutil.copytree(repository, folder, copy_function=lambda a, b: Path(b).hardlink_to(a))
+    documents = list(yaml.safe_load_all((repository / "modules.yaml").read_text()))
+    change({d["data"]["stream"]: d["data"] for d in documents if d["document"] == "modulemd"})
+    (folder / "modules.yaml").unlink()
+    (folder / "modules.yaml").write_text(yaml.safe_dump_all(documents, explicit_start=True, explicit_end=True))
+    shutil.rmtree(folder / "repodata")
+    run(["createrepo_c", "-q", "--compress-type", "gz", folder], timeout=120)
+    return folder
+
+
+def without(stream: str, pattern: str) -> Change:
+    """Take artifacts out of a stream."""
+
+    def change(streams: dict[str, dict[str, Any]]) -> None:
+        rpms = streams[stream]["artifacts"]["rpms"]
+        left = [a for a in rpms if not re.match(pattern, a)]
+        assert len(left) < len(rpms), pattern
+        streams[stream]["artifacts"]["rpms"] = left
+
+    return change
+
+
+def kernels_of(repository: Path) -> Sequence[str]:
+    return sorted(p.name.split("-", 2)[2].split("-535")[0] for p in repository.glob("kmod-nvidia-*-535*-1.el9.*.rpm"))
+
+
+def test_what_real_dnf_can_do_is_found_possible(repository: Path) -> None:
+    proof = prove_transitions(repository, repository)
+    assert proof.faults == ()
+    # Each stream: install and switches to five others, on two kernels alone and together, from both generations.
+    assert proof.transitions > len(STREAMS) * 5 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("stream", "missing", "said"),
+    [
+        ("r550", r"nvidia-kmod-common-", r"nvidia-kmod-common.* needed by nvidia-driver"),
+        ("r550", r"kmod-nvidia-5\.14\.0-503", r"requires \(kmod-nvidia-5.14.0-503"),
+        ("r550", r"kmod-nvidia-", r"requires \(kmod-nvidia-5.14.0-503"),
+        ("r550", r"(kmod-nvidia|nvidia-kmod)-", r"nvidia-kmod-common|a module for no kernel"),
+        ("r550", r"nvidia-kmod-objects-", r"nvidia-kmod-(object|join)"),
+        ("r550", r"cuda-drivers-", r"cuda-drivers"),
+        ("r535", r"nvidia-driver-cuda-3", r"nvidia-driver-cuda"),
+        ("r550-dkms", r"dkms-nvidia-", r"dkms-nvidia"),
+        ("r535-open", r"nvidia-driver-3:535", r"nothing provides|no nvidia-driver"),
+    ],
+)
+def test_half_a_driver_is_refused_and_its_package_named(
+    repository: Path, tmp_path: Path, stream: str, missing: str, said: str
+) -> None:
+    folder = altered(repository, tmp_path / "repo", without(stream, missing))
+    faults = prove_transitions(folder, None).faults
+    assert faults
+    assert all(stream in fault.partition(" on ")[0] for fault in faults), faults
+    assert any(re.search(said, fault) for fault in faults), faults
+
+
+def test_a_stream_that_lost_a_kernels_module_breaks_the_upgrade_of_its_hosts(repository: Path, tmp_path: Path) -> None:
+    """The gate still lets the kernel in and asks for its module."""
+    folder = altered(repository, tmp_path / "repo", without("r535", r"kmod-nvidia-5\.14\.0-427"))
+    faults = prove_transitions(folder, repository).faults
+    assert any("kmod-nvidia-5.14.0-427" in fault for fault in faults), faults
+
+
+def test_a_profile_that_asks_for_what_is_not_there_is_refused(repository: Path, tmp_path: Path) -> None:
+    def change(streams: dict[str, dict[str, Any]]) -> None:
+        streams["r535"]["profiles"]["fm"] = {"rpms": ["nvidia-driver", "nvidia-fabric-manager"]}
+
+    faults = prove_transitions(altered(repository, tmp_path / "repo", change), None).faults
+    assert len(faults) == 1
+    assert faults[0].startswith("r535: install profile fm on kernel-core = ")
+    assert "nvidia-fabric-manager" in faults[0]
+
+
+def test_a_package_of_another_driver_in_a_stream_is_refused(repository: Path, tmp_path: Path) -> None:
+    """Lockstep: the compute libraries of 550 would come beside driver 535."""
+
+    def change(streams: dict[str, dict[str, Any]]) -> None:
+        extra = [a for a in streams["r550-open"]["artifacts"]["rpms"] if a.startswith("nvidia-open-")]
+        streams["r535-open"]["artifacts"]["rpms"] += extra
+        streams["r535-open"]["profiles"]["default"]["rpms"] += ["nvidia-open"]
+
+    faults = prove_transitions(altered(repository, tmp_path / "repo", change), None).faults
+    assert faults
+    assert any("r535-open" in fault and "550.163.01" in fault for fault in faults), faults
+
+
+def test_a_gate_that_lets_a_kernel_in_without_its_module_is_refused(repository: Path, tmp_path: Path) -> None:
+    """A gate of the DKMS stream lets every kernel in; beside kmods it guards nothing."""
+
+    def change(streams: dict[str, dict[str, Any]]) -> None:
+        rpms = streams["r550"]["artifacts"]["rpms"]
+        dkms = streams["r550-dkms"]["artifacts"]["rpms"]
+        streams["r550"]["artifacts"]["rpms"] = [a for a in rpms if not a.startswith("nvidia-kmod-common-")] + [
+            a for a in dkms if a.startswith(("nvidia-kmod-common-", "dkms-nvidia-"))
+        ]
+
+    faults = prove_transitions(altered(repository, tmp_path / "repo", change), repository).faults
+    assert any(fault.startswith("r550 ") for fault in faults), faults
+
+
+def test_metadata_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"repomd\.xml"):
+        prove_transitions(tmp_path, None)

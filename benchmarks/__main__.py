@@ -21,11 +21,12 @@ from benchmarks.join import join_benchmarks
 from benchmarks.metadata import METADATA
 from benchmarks.repeat import REPEAT
 from benchmarks.signing import SIGNING
+from benchmarks.transitions import TRANSITIONS
 from builder.errors import RepobuildError
 from builder.pipeline.settings import processors
 from builder.tools.run import run
 
-ALL = (METADATA, SIGNING, LIGHT, LIGHT_DKMS, REPEAT)
+ALL = (METADATA, SIGNING, TRANSITIONS, LIGHT, LIGHT_DKMS, REPEAT)
 SCHEMA = 1
 _VERSIONS = {"rpm": ("rpm", "--version"), "createrepo_c": ("createrepo_c", "--version"), "gpg": ("gpg", "--version")}
 people = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -32,6 +32,7 @@ def stream(name: str, branch: str | None, flavor: Flavor, kmods: Kmods = Kmods.P
     )
 
 
+VERSIONS = ("535.247.01", "535.261.03")
 STREAMS = (
     stream("latest", None, Flavor.OPEN),
     stream("latest-dkms", None, Flavor.OPEN, Kmods.DKMS),
@@ -136,6 +137,27 @@ def test_a_branch_stream_carries_a_driver_with_a_module_for_one_kernel(matrix: M
     others = [u for u in units if u.cell and u.driver == first.driver and u.flavor is Flavor.OPEN and u is not first]
     plans = planned(matrix, [outcome(u, ok=u not in others) for u in units])
     assert [d.version for d in plans["r535-open"].drivers] == ["535.261.03"]
+
+
+def test_a_driver_that_would_take_a_kernels_modules_away_is_held(matrix: Matrix) -> None:
+    """Hosts with that kernel could not upgrade; a kernel that neither driver serves holds nothing back."""
+    older = replace(sample.driver("535.247.01"), sources=matrix.branches[1].drivers[0].sources)
+    branches = tuple(replace(b, drivers=(older, *b.drivers)) if b.name == "535" else b for b in matrix.branches)
+    matrix = replace(matrix, branches=branches)
+    units = units_of(matrix)
+    cells = {d: [u for u in units if u.cell and u.driver.version == d and u.flavor is Flavor.OPEN] for d in VERSIONS}
+    lost, never = cells["535.261.03"][0], cells["535.261.03"][1]
+    assert lost.cell is not None
+    assert never.cell is not None
+    plan = planned(matrix, [outcome(u, ok=u is not lost) for u in units])["r535-open"]
+    assert [d.version for d in plan.drivers] == ["535.247.01"]
+    ((version, reason),) = plan.held
+    assert version == "535.261.03"
+    assert f"no kmod for {lost.cell.kernel.release}" in reason
+    gone = [u for of in cells.values() for u in of if u.cell and u.cell.kernel == never.cell.kernel]
+    plan = planned(matrix, [outcome(u, ok=u not in gone) for u in units])["r535-open"]
+    assert [d.version for d in plan.drivers] == list(VERSIONS)
+    assert plan.held == ()
 
 
 def test_user_space_that_failed_holds_the_driver_back_everywhere(matrix: Matrix) -> None:

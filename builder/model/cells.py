@@ -52,6 +52,7 @@ class PackageKind(StrEnum):
     DKMS = "dkms-nvidia"
     CUDA_DRIVERS = "cuda-drivers"
     OPEN_META = "nvidia-open"
+    DNF_PLUGIN = "dnf-plugin-nvidia"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

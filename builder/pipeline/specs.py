@@ -18,6 +18,7 @@ from builder.render import (
     render_certificate,
     render_cuda_drivers,
     render_dkms,
+    render_dnf_plugin,
     render_driver,
     render_gate,
     render_kmod,
@@ -77,6 +78,8 @@ def render_unit(
             return render_cuda_drivers(unit, matrix, serial=serial)
         case PackageKind.OPEN_META:
             return render_open_meta(unit, matrix, serial=serial)
+        case PackageKind.DNF_PLUGIN:
+            return render_dnf_plugin(unit, matrix, serial=serial)
 
 
 def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKernel, ...] = ()) -> Job | None:

@@ -67,7 +67,7 @@ def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribu
             return kmods is Kmods.DKMS and unit.flavor is flavor
         case PackageKind.OPEN_META:
             return flavor is Flavor.OPEN
-        case PackageKind.CERTIFICATE:
+        case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN:
             return kmods is Kmods.PRECOMPILED
         case PackageKind.GATE:
             return False
@@ -119,7 +119,7 @@ def _belongs(unit: Unit, stream: Stream) -> bool:
     match unit.kind:
         case PackageKind.KMOD | PackageKind.OBJECTS:
             return stream.kmods is Kmods.PRECOMPILED and unit.flavor is stream.flavor
-        case PackageKind.CERTIFICATE:
+        case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN:
             return stream.kmods is Kmods.PRECOMPILED
         case PackageKind.GATE:
             return unit.kmods is stream.kmods and unit.flavor is stream.flavor

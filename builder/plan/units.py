@@ -84,6 +84,7 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
             yield _as(base, PackageKind.OPEN_META)
         if any(kmods is Kmods.PRECOMPILED for _, kmods in combinations):
             yield _as(base, PackageKind.CERTIFICATE)
+            yield _as(base, PackageKind.DNF_PLUGIN)
         for flavor, kmods in combinations:
             kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
             yield _as(base, kind, flavor=flavor)

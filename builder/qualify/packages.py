@@ -54,6 +54,7 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     "dkms-nvidia": ("/usr/src/nvidia-{version}", "/usr/libexec/dkms-nvidia", "/var/log/dkms-nvidia"),
     "cuda-drivers": (),
     "nvidia-open": (),
+    "dnf-plugin-nvidia": ("/usr/lib/python3",),
 }
 
 

@@ -34,7 +34,8 @@ def render_gate(
     nevra = require_nevra(gate_nevra(unit, serial, matrix))
     ev = driver_ev(unit.driver, matrix)
     requires, recommends = _firmware(flavor, ev)
-    certificate = (f"{PackageKind.CERTIFICATE.value} = {ev}",) if signed and not dkms else ()
+    beside = [f"{PackageKind.CERTIFICATE.value} = {ev}"] if signed else []
+    beside.append(f"({PackageKind.DNF_PLUGIN.value} = {ev} if python3-dnf)")  # of use where dnf 4 is
     text = fill_spec(
         "nvidia-kmod-common.spec.j2",
         nevra=nevra,
@@ -49,7 +50,7 @@ def render_gate(
         beyond=beyond_ours(matrix),
         obsoletes=_obsoletes(known, flavor, kmods),
         requires=(*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
-        recommends=(*recommends, *certificate),
+        recommends=(*recommends, *([] if dkms else beside)),
         conflicts=() if dkms else tuple(kernel_conflicts(known)),
         supported=tuple(f"{k.kernel.core}" for k in known if k.kmod),
     )
@@ -89,7 +90,8 @@ def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods) -> tup
     """What came before in another stream and would stand in the way of a switch to this one."""
     names = ["dkms-nvidia"]
     if kmods is Kmods.DKMS:
-        names = [*(kmod_name(k.kernel) for k in known), PackageKind.OBJECTS.value]
+        beside = (PackageKind.OBJECTS, PackageKind.CERTIFICATE, PackageKind.DNF_PLUGIN)
+        names = [*(kmod_name(k.kernel) for k in known), *(kind.value for kind in beside)]
     if flavor is Flavor.PROPRIETARY:
         names.append("nvidia-open")
     return tuple(dict.fromkeys(names))

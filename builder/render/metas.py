@@ -1,15 +1,16 @@
-"""Small packages: cuda-drivers and nvidia-open, without files, and the certificate of the kernel modules."""
+"""Small packages: cuda-drivers and nvidia-open, without files, the modules' certificate, the plugin of dnf."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 from builder.model.cells import Unit
 from builder.model.matrix import Flavor, Matrix
 from builder.model.naming import driver_ev, gate_capability, package_nevra
 from builder.model.sources import SpecFile
-from builder.render.templates import fill_spec
+from builder.render.templates import fill_spec, spec_source
 from builder.render.values import require_name, require_nevra, require_payload
 
 _LINE = 76  # characters of base64
@@ -38,6 +39,12 @@ def render_certificate(unit: Unit, matrix: Matrix, name: str, der: bytes, *, ser
         lines=tuple(text[at : at + _LINE] for at in range(0, len(text), _LINE)),
         folder="/usr/share/nvidia-kmod",
     )
+
+
+def render_dnf_plugin(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
+    """The spec of dnf-plugin-nvidia, which holds kernels back that have no module."""
+    spec = _render("dnf-plugin-nvidia.spec.j2", unit, matrix, serial)
+    return replace(spec, sources=(spec_source("dnf-plugin-nvidia.py"),))
 
 
 def _render(template: str, unit: Unit, matrix: Matrix, serial: int, **more: object) -> SpecFile:

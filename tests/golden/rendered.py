@@ -13,6 +13,7 @@ from builder.render import (
     render_certificate,
     render_cuda_drivers,
     render_dkms,
+    render_dnf_plugin,
     render_driver,
     render_gate,
     render_kmod,
@@ -62,6 +63,7 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     "modules-patched.spec": lambda: _modules(Flavor.OPEN, d=replace(sample.D535, patches=sample.PATCHES)),
     "kmod-open-signed.spec": lambda: _kmod(Flavor.OPEN, "Example modules 100%"),
     "kmod-proprietary.spec": lambda: _kmod(Flavor.PROPRIETARY, None),
+    "dnf-plugin.spec": lambda: render_dnf_plugin(sample.unit(PackageKind.DNF_PLUGIN), sample.MATRIX),
     "certificate.spec": lambda: render_certificate(
         sample.unit(PackageKind.CERTIFICATE), sample.MATRIX, "Example modules 100%", b"not a real certificate" * 20
     ),

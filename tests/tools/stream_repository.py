@@ -13,6 +13,7 @@ from builder.model.sources import SpecFile
 from builder.render import (
     render_cuda_drivers,
     render_dkms,
+    render_dnf_plugin,
     render_driver,
     render_gate,
     render_objects,
@@ -44,6 +45,7 @@ STUBS = {  # what a distribution and CUDA bring
         "coreutils",
         "libzstd.so.1()(64bit)",
         "libc.so.6()(64bit)",
+        "python3-dnf",
     ],
     "cuda-toolkit": [],
 }
@@ -114,6 +116,8 @@ class Repository:
         objects = with_objects(sources, self.top)
         of = sample.unit(PackageKind.OBJECTS, driver, flavor=flavor)
         kmods += self.keep(build(render_objects(of, objects, sample.MATRIX), self.top))
+        plugin = sample.unit(PackageKind.DNF_PLUGIN, driver)
+        kmods += self.keep(build(render_dnf_plugin(plugin, sample.MATRIX), self.top))
         unit = sample.unit(PackageKind.DKMS, driver, flavor=flavor)
         return {
             Kmods.PRECOMPILED: kmods,

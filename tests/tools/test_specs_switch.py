@@ -25,8 +25,14 @@ class Client:
     root: Path
     config: Path
 
-    def dnf(self, *argv: str) -> Completed:
-        options: list[str | Path] = ["-q", "-y", "-c", self.config, "--installroot", self.root, "--releasever", "9"]
+    def dnf(self, *argv: str, plugins: bool = False) -> Completed:
+        """The host's dnf; with ``plugins`` those of the root."""
+        options: list[str | Path] = ["-y", "-c", self.config, "--installroot", self.root, "--releasever", "9"]
+        if plugins:
+            (folder,) = {path.parent for path in self.root.glob("usr/lib/python3*/**/dnf-plugins/nvidia.py")}
+            options += ["--setopt=plugins=1", f"--setopt=pluginpath={folder}"]
+        else:
+            options.append("-q")
         try:
             return run(["dnf", *options, *argv], timeout=120)
         except ToolError as exc:
@@ -42,6 +48,11 @@ class Client:
     def has(self, **expected: str | None) -> None:
         found = self.installed()
         assert {name: found.get(name.replace("_", "-")) for name in expected} == expected
+
+    def kernels(self) -> list[str]:
+        """EVRs of the installed kernels."""
+        form = "%{VERSION}-%{RELEASE}\n"
+        return run(["rpm", "--root", self.root, "-q", "kernel-core", "--qf", form], timeout=60).stdout.splitlines()
 
     def kmods(self) -> set[str]:
         return {evr for name, evr in self.installed().items() if name.startswith("kmod-nvidia")}
@@ -136,6 +147,32 @@ def test_a_kernel_without_a_module_is_refused_and_the_driver_kept(client: Client
         client.dnf("install", f"kernel-core-{sample.K570.core.evr}")
     assert any("nvidia-kmod-common" in line and "conflicts" in line for line in caught.value.details)
     client.has(nvidia_driver="535.261.03-1.el9")
+
+
+def test_with_the_plugin_an_upgrade_goes_past_a_kernel_without_a_module_and_says_so(client: Client) -> None:
+    """best=1, as on EL: without the plugin the whole upgrade is refused, and stays refused when it is switched off."""
+    client.dnf("module", "install", "nvidia-driver:r535-open")
+    client.has(dnf_plugin_nvidia="535.261.03-1.el9")
+    evr = str(sample.K570.core.evr)
+    with pytest.raises(ToolError):
+        client.dnf("upgrade")
+    done = client.dnf("upgrade", plugins=True)
+    assert f"nvidia: kernel-core-{evr}.x86_64 is held back: driver 535.261.03 has no module" in done.stderr
+    assert done.stderr.count("held back") == 1
+    assert evr not in client.kernels()
+    client.has(nvidia_driver="535.261.03-1.el9")
+    with pytest.raises(ToolError):
+        client.dnf("upgrade", "--disableplugin=nvidia", plugins=True)
+    assert evr not in client.kernels()
+
+
+def test_the_plugin_holds_nothing_back_in_a_dkms_stream_and_leaves_with_a_switch_to_one(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r550")
+    client.has(dnf_plugin_nvidia="550.163.01-1.el9")
+    client.dnf("module", "switch-to", "nvidia-driver:r550-dkms", plugins=True)
+    client.has(dnf_plugin_nvidia=None, dkms_nvidia="550.163.01-1.el9")
+    client.dnf("upgrade")
+    assert str(sample.K570.core.evr) in client.kernels()
 
 
 def test_a_dkms_stream_lets_every_kernel_in(client: Client) -> None:

@@ -96,7 +96,7 @@ def _make(job: BuildJob, make: MakeJob, root: Path) -> float:
         source = make.devel
     words = [f"-j{job.jobs}", f"SYSSRC={source}", f"SYSOUT={make.devel}", f"KERNEL_UNAME={make.release}"]
     words += [f"CC={make.compiler}", f"NV_EXCLUDE_KERNEL_MODULES={' '.join(make.excluded)}"]
-    words += ["CONFIG_DEBUG_INFO_BTF_MODULES=", "KCFLAGS=-g0", "modules"]
+    words += ["CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]  # and otherwise as the installer and dkms call it
     environment = [f"HOME={_HOME}", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LANG=C.UTF-8"]
     enter: list[str | Path] = [
         "chroot",

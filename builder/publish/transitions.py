@@ -1,7 +1,7 @@
 """Can every client go where it may want to? Each transition of a publication, solved by libsolv as dnf has it solved.
 
 Nothing is taken from the matrix: what a client can do follows from metadata alone, so that is what is looked at. The
-kernels are those that kmod packages require; everything else that our packages need from a distribution is taken as
+kernels are those that gates and kmod packages name; everything else that our packages need from a distribution is taken as
 there (``verify --with-repo`` looks at that).
 """
 
@@ -11,7 +11,8 @@ import gzip
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cmp_to_key
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _index(folder: Path) -> ModuleIndex:
     return index
 
 
-@dataclass(slots=True, kw_only=True, repr=False)
+@dataclass(slots=True, kw_only=True, repr=False)  # libsolv's objects must not be printed once their pool is gone
 class _Generation:
     """One generation in the pool."""
 
@@ -88,14 +89,6 @@ class _Generation:
     def all(self) -> list[Any]:
         """The solvables of all streams, each once."""
         return list({s.id: s for stream in self.streams for s in self.of(stream)}.values())
-
-
-@dataclass(slots=True, repr=False)  # libsolv's objects must not be printed once their pool is gone
-class _Host:
-    """What is installed: copies in the pool's installed repository of what stands in another one."""
-
-    repo: Any
-    originals: dict[int, Any] = field(default_factory=dict)  # id of the copy → the solvable it was copied from
 
 
 class _Refused(Exception):  # noqa: N818  never leaves this file
@@ -117,7 +110,8 @@ class _Trials:
         self.others = self.pool.add_repo("distribution")
         self.kernels = self._kernels(everything)
         self.base = self._base(everything)
-        self.cuda = self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])
+        served = any(s.name == _CUDA_DRIVERS for s in everything)
+        self.cuda = [self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])] if served else []
         self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
         self.broken: list[tuple[str, tuple[str, ...]]] = []  # stream and kernels that it cannot be installed on
         self.fresh: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
@@ -153,7 +147,7 @@ class _Trials:
         for text in texts:
             name, _, evr = text.split()
             made[text] = self._made(name, evr)
-        return dict(sorted(made.items(), key=lambda item: (item[1].name, _Ordered(item[1]))))
+        return dict(sorted(made.items(), key=lambda item: (item[1].name, _BY_EVR(item[1]))))
 
     def _coming(self, name: str) -> Any:
         """A kernel that is newer than all there are, and has no module."""
@@ -177,42 +171,30 @@ class _Trials:
 
     # Solving
 
-    def _host(self, packages: Sequence[Any]) -> _Host:
-        host = _Host(self.pool.add_repo("@System"))
-        for original in packages:
-            copy = host.repo.add_solvable()
-            copy.nameid, copy.evrid, copy.archid = original.nameid, original.evrid, original.archid
-            copy.vendorid = original.vendorid
-            for kind in _DEPENDENCIES:
-                for marker in (-1, 1) if kind == solv.SOLVABLE_REQUIRES else (-1,):
-                    for dependency in original.lookup_deparray(kind, marker):
-                        copy.add_deparray(kind, dependency)
-            host.originals[copy.id] = original
-        return host
-
-    def _forget(self, host: _Host) -> None:
-        self.pool.installed = None
-        host.repo.free(True)
-
-    def _solve(self, host: _Host, visible: Sequence[Any], jobs: Sequence[Any]) -> list[Any]:
-        """What is installed afterwards; raises _Refused with the solver's words."""
+    def _solve(self, installed: Sequence[Any], visible: Sequence[Any], jobs: Sequence[Any]) -> list[Any]:
+        """What a host has afterwards that had ``installed`` and sees ``visible``; raises _Refused with the reason."""
         self.count += 1
-        self.pool.installed = host.repo
-        self.pool.set_disabled_list([])  # frees the former list, which was made for fewer solvables than there are now
-        self.pool.set_considered_list([s.id for s in visible] + list(host.originals))
-        self.pool.addfileprovides()
-        self.pool.createwhatprovides()
-        names = {s.name for s in self.kernels.values()}
-        several = [self._job(solv.Job.SOLVER_MULTIVERSION, name) for name in sorted(names)]
-        solver = self.pool.Solver()
-        for flag in _FLAGS:
-            solver.set_flag(getattr(solv.Solver, flag), 1)
-        problems = solver.solve([*several, *jobs])
-        if problems:
-            raise _Refused("; ".join(dict.fromkeys(_reason(problem) for problem in problems)))
-        transaction = solver.transaction()
-        kept = [host.originals[s.id] for s in transaction.keptsolvables() if s.id in host.originals]
-        return kept + list(transaction.newsolvables())
+        system = self.pool.add_repo("@System")
+        copies = {_copy(package, system).id: package for package in installed}
+        self.pool.installed = system
+        try:
+            self.pool.set_disabled_list([])  # frees the former list, which was made for fewer solvables than are there
+            self.pool.set_considered_list([*(s.id for s in visible), *copies])
+            self.pool.addfileprovides()
+            self.pool.createwhatprovides()
+            solver = self.pool.Solver()
+            for flag in _FLAGS:
+                solver.set_flag(getattr(solv.Solver, flag), 1)
+            side_by_side = [self._job(solv.Job.SOLVER_MULTIVERSION, name) for name in sorted(self.coming)]
+            problems = solver.solve([*side_by_side, *jobs])
+            if problems:
+                raise _Refused("; ".join(dict.fromkeys(_reason(problem) for problem in problems)))
+            transaction = solver.transaction()
+            kept = [copies[s.id] for s in transaction.keptsolvables() if s.id in copies]
+            return kept + list(transaction.newsolvables())
+        finally:
+            self.pool.installed = None
+            system.free(True)
 
     def _job(self, how: int, name: str) -> Any:
         return self.pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, self.pool.str2id(name))
@@ -300,17 +282,14 @@ class _Trials:
         coming = self.coming[self.kernels[newest].name]
         for best in (True, False):
             what = f"{name}: {coming} appears without a module, best={int(best)}"
-            host = self._host([*self._world((newest,), name), *start])
+            had = [*self._world((newest,)), *self.cuda, *start]
             try:
-                after = self._solve(host, [*self.new.of(name), coming], self._upgrade(best=best))
+                after = self._solve(had, [*self.new.of(name), coming], self._upgrade(best=best))
+                fault = "it would be installed, and the GPU gone with the next boot" if coming in after else ""
             except _Refused as exc:
-                if not best:  # with best=1 that is how dnf keeps the kernel back
-                    yield f"{what}: {exc}"
-                continue
-            finally:
-                self._forget(host)
-            if coming.id in {s.id for s in after}:
-                yield f"{what}: it would be installed, and the GPU gone with the next boot"
+                fault = "" if best else str(exc)  # with best=1 that is how dnf keeps the kernel back
+            if fault:
+                yield f"{what}: {fault}"
 
     def _try(
         self,
@@ -324,26 +303,21 @@ class _Trials:
         cuda: bool = True,
     ) -> Iterator[str]:
         """One transition that must work: to stream ``name`` with ``kernels``, of which ``had`` were there before."""
-        before = kernels if had is None else had
-        world = self._world(before, name if cuda else None)
+        world = [*self._world(kernels if had is None else had), *(self.cuda if cuda else [])]
         visible = [*self.new.of(name), *(self.kernels[k] for k in kernels)]
-        host = self._host([*world, *start])
         try:
-            after = self._solve(host, visible, jobs)
+            after = self._solve([*world, *start], visible, jobs)
+            gone = [str(s) for s in world if s not in after]
+            missing = [k for k in kernels if self.kernels[k] not in after]
+            fault: str | None
+            if gone:
+                fault = f"{gone[0]} would be removed"
+            elif missing:
+                fault = f"{missing[0]} would not be installed"
+            else:
+                fault = self._fault(self._ours(after), name, kernels)
         except _Refused as exc:
-            yield f"{what} on {_list(kernels)}: {exc}"
-            return
-        finally:
-            self._forget(host)
-        gone = [str(s) for s in world if s.id not in {a.id for a in after}]
-        missing = [k for k in kernels if self.kernels[k].id not in {a.id for a in after}]
-        fault = (
-            f"{gone[0]} would be removed"
-            if gone
-            else f"{missing[0]} would not be installed"
-            if missing
-            else self._fault([s for s in after if s.id not in self._outside()], name, kernels)
-        )
+            fault = str(exc)
         if fault:
             yield f"{what} on {_list(kernels)}: {fault}"
 
@@ -351,8 +325,8 @@ class _Trials:
 
     def _fault(self, installed: Sequence[Any], name: str, kernels: tuple[str, ...]) -> str | None:
         """What a host of stream ``name`` with ``kernels`` must not look like."""
-        mine = {s.id for s in self.new.of(name)}
-        foreign = [s for s in installed if s.id not in mine and str(s) not in {str(o) for o in self.new.of(name)}]
+        offered = {str(s) for s in self.new.of(name)}
+        foreign = [str(s) for s in installed if str(s) not in offered]
         if foreign:
             return f"{foreign[0]} would stay, which the stream does not have"
         version = _newest(self.new.of(name))
@@ -375,26 +349,17 @@ class _Trials:
         """What a host has of a stream after installing its default profile, without what the distribution brings."""
         key = (f"{id(generation)} {name}", kernels)
         if key not in self.fresh:
-            host = self._host(self._world(kernels, None))
-            names = _profile(generation.streams[name])
-            try:
-                visible = [*generation.of(name), self.cuda]
-                after = self._solve(host, visible, self._install([*names, *self._with_cuda(name)]))
-            finally:
-                self._forget(host)
-            self.fresh[key] = [s for s in after if s.id not in self._outside()]
+            names = [*_profile(generation.streams[name]), *(s.name for s in self.cuda)]
+            visible = [*generation.of(name), *self.cuda]
+            self.fresh[key] = self._ours(self._solve(self._world(kernels), visible, self._install(names)))
         return self.fresh[key]
 
-    def _outside(self) -> set[int]:
-        return {s.id for s in (self.base, self.cuda, *self.kernels.values(), *self.coming.values())}
+    def _ours(self, packages: Sequence[Any]) -> list[Any]:
+        return [s for s in packages if s.repo.id != self.others.id]
 
-    def _world(self, kernels: Collection[str], name: str | None) -> list[Any]:
-        """What a host has that is not ours; with CUDA where stream ``name`` is to serve it."""
-        cuda = [self.cuda] if name is not None and self._with_cuda(name) else []
-        return [self.base, *cuda, *(self.kernels[k] for k in kernels)]
-
-    def _with_cuda(self, name: str) -> list[str]:
-        return ["cuda"] if any(s.name == _CUDA_DRIVERS for s in self.new.of(name)) else []
+    def _world(self, kernels: Collection[str]) -> list[Any]:
+        """What a host has before it has a driver."""
+        return [self.base, *(self.kernels[k] for k in kernels)]
 
     def _is_dkms(self, name: str) -> bool:
         return any(s.name == _DKMS for s in self.new.of(name))
@@ -418,14 +383,23 @@ class _Trials:
         return sets
 
 
-class _Ordered:
-    """A solvable, ordered by epoch, version and release."""
+def _compared(one: Any, other: Any) -> int:
+    """By epoch, version and release."""
+    return int(one.evrcmp(other))
 
-    def __init__(self, solvable: Any) -> None:
-        self.solvable = solvable
 
-    def __lt__(self, other: _Ordered) -> bool:
-        return bool(self.solvable.evrcmp(other.solvable) < 0)
+_BY_EVR = cmp_to_key(_compared)
+
+
+def _copy(package: Any, repo: Any) -> Any:
+    """An installed package as its RPM was when it was available."""
+    copy = repo.add_solvable()
+    copy.nameid, copy.evrid, copy.archid = package.nameid, package.evrid, package.archid
+    copy.vendorid = package.vendorid
+    for kind in _DEPENDENCIES:
+        for dependency in package.lookup_deparray(kind) if kind != solv.SOLVABLE_REQUIRES else _requirements(package):
+            copy.add_deparray(kind, dependency)
+    return copy
 
 
 def _kernels_of(package: Any) -> Iterator[str]:
@@ -461,8 +435,8 @@ def _version(package: Any) -> str:
 
 def _newest(packages: Sequence[Any]) -> str | None:
     """The newest driver among a stream's packages."""
-    drivers = [_Ordered(s) for s in packages if s.name == _DRIVER]
-    return _version(max(drivers).solvable) if drivers else None
+    drivers = [s for s in packages if s.name == _DRIVER]
+    return _version(max(drivers, key=_BY_EVR)) if drivers else None
 
 
 def _profile(stream: IndexedStream) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Can every client go where it may want to? Each transition of a publication, solved by libsolv as dnf has it solved.
 
 Nothing is taken from the matrix: what a client can do follows from metadata alone, so that is what is looked at. The
-kernels are those that gates and kmod packages name; everything else that our packages need from a distribution is taken as
-there (``verify --with-repo`` looks at that).
+kernels are those that gates and kmod packages name; everything else that our packages need from a distribution is
+taken as there (``verify --with-repo`` looks at that).
 """
 
 from __future__ import annotations

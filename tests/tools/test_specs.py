@@ -10,7 +10,7 @@ import pytest
 from builder.errors import ToolError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Flavor, Kmods
-from builder.model.naming import kmod_nevra, package_nevra, package_nevras
+from builder.model.naming import JOIN_CAPABILITY, kmod_nevra, package_nevra, package_nevras
 from builder.render import (
     render_cuda_drivers,
     render_dkms,
@@ -56,7 +56,8 @@ def test_a_kmod_package_holds_the_parts_of_its_kernel_and_requires_what_they_are
     assert sorted(lines(rpm.path, "-l")) == sorted([*folders, f"{parts}/modules", *files])
     requires = [r for r in lines(rpm.path, "--requires") if not r.startswith("rpmlib(") and r != "/bin/sh"]
     objects = [f"nvidia-kmod-object({sha256})" for sha256 in built.objects]
-    assert sorted(requires) == sorted([f"{sample.K503.core}", "nvidia-kmod-objects = 3:535.261.03", *objects])
+    join = ["nvidia-kmod-objects = 3:535.261.03", JOIN_CAPABILITY]
+    assert sorted(requires) == sorted([f"{sample.K503.core}", *join, *objects])
     provides = lines(rpm.path, "--provides")
     assert f"kmod-nvidia-open-535.261.03-{sample.K503.label} = 3:535.261.03-1.open.el9" in provides
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Flag, auto
+from functools import partial
 
 from builder.build import open_builder
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
 from builder.model.cells import Action, Decision, Unit
-from builder.model.matrix import Delivery, Distribution
+from builder.model.matrix import Chroot, Delivery, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.configure import Configuration, configure
@@ -25,6 +26,7 @@ from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
 from builder.plan.streams import plan_streams
+from builder.render import render_mock_config
 from builder.sign import Signer
 from builder.store import Store
 
@@ -54,7 +56,7 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
     else:
         store = Store.open_empty()
     try:
-        builder = open_builder(settings.builder, store)
+        builder = open_builder(settings.builder, store, partial(_mock_configuration, configuration))
     except BaseException:
         store.close()
         raise
@@ -66,6 +68,11 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
         signing=signing,
         listener=listener,
     )
+
+
+def _mock_configuration(configuration: Configuration, chroot: Chroot) -> str:
+    of = next(d for d in configuration.matrix.distributions if chroot.name in {c.name for c in d.chroots})
+    return render_mock_config(chroot, of)
 
 
 def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[Action, ...]]:

@@ -49,6 +49,7 @@ class PackageKind(StrEnum):
     OBJECTS = "nvidia-kmod-objects"
     CERTIFICATE = "nvidia-kmod-certificate"
     DRIVER = "nvidia-driver"
+    COMPAT32 = "nvidia-driver-compat32"
     DKMS = "dkms-nvidia"
     CUDA_DRIVERS = "cuda-drivers"
     OPEN_META = "nvidia-open"

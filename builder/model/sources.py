@@ -94,6 +94,7 @@ class BuildRequest:
     srpm: Path
     buildroot: Buildroot
     resultdir: Path  # fresh and empty; gets RPMs, SRPM, build.log, root.log, state.log, installed_pkgs.log
+    arch: str  # RPM architecture of what is built, rpmbuild's --target
     source_date_epoch: int  # seconds
     timeout: float  # seconds
     jobs: int  # make -j inside the build

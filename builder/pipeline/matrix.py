@@ -20,7 +20,7 @@ from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_p
 from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
-from builder.pipeline.specs import unit_state
+from builder.pipeline.specs import exists, unit_state
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
@@ -78,7 +78,7 @@ def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[A
 
 def plan_units(shop: Workshop) -> tuple[Action, ...]:
     """Decide for every unit of the configuration from the facts known by now."""
-    states = [unit_state(shop, unit) for unit in shop.configuration.units]
+    states = [unit_state(shop, unit) for unit in shop.configuration.units if exists(shop, unit)]
     return plan_actions(states, shop.configuration.excluded)
 
 

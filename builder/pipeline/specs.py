@@ -15,7 +15,9 @@ from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, unit_key
 from builder.plan.toolchain import toolchain_fault, toolchain_hint
 from builder.render import (
+    has_compat32,
     render_certificate,
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_dnf_plugin,
@@ -72,6 +74,8 @@ def render_unit(
             return render_certificate(unit, matrix, certificate.name, certificate.der, serial=serial)
         case PackageKind.DRIVER:
             return render_driver(unit, sources, matrix, serial=serial)
+        case PackageKind.COMPAT32:
+            return render_compat32(unit, sources, matrix, serial=serial)
         case PackageKind.DKMS:
             return render_dkms(unit, sources, matrix, serial=serial)
         case PackageKind.CUDA_DRIVERS:
@@ -131,6 +135,14 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
         devel=devel,
         modules=modules,
     )
+
+
+def exists(shop: Workshop, unit: Unit) -> bool:
+    """Whether there is such a unit: the 32-bit libraries only where the driver's archive, once it is here, has any."""
+    sources = known(shop.facts.sources.get(source_id(unit)))
+    if unit.kind is not PackageKind.COMPAT32 or sources is None:
+        return True
+    return has_compat32(sources.manifest, unit.driver.version)
 
 
 def unit_state(shop: Workshop, unit: Unit) -> UnitState:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
+from builder.model.naming import COMPAT32_ARCHES
 from builder.model.nevra import compare_evr
 
 
@@ -58,6 +59,8 @@ def kmod_unit(cell: Cell) -> Unit:
 def package_units(matrix: Matrix, cells: Sequence[Cell], *, signed: bool = False) -> tuple[Unit, ...]:
     """Units around the kmods: driver, cuda-drivers, nvidia-open, objects and dkms packages, without the gates.
 
+    32-bit libraries have one wherever an architecture has such: whether an archive holds any is seen once it is here.
+
     ``signed``: the kernel modules are, and their certificate is a package too.
 
     A driver that no stream of a distribution can use there yields none. Order: distribution, arch, version, kind.
@@ -79,6 +82,8 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
             continue
         base = Unit(kind=PackageKind.DRIVER, driver=driver, newest=newest, distribution=distribution, arch=arch)
         yield base
+        if arch in COMPAT32_ARCHES:
+            yield _as(base, PackageKind.COMPAT32)
         yield _as(base, PackageKind.CUDA_DRIVERS)
         if any(flavor is Flavor.OPEN for flavor, _ in combinations):
             yield _as(base, PackageKind.OPEN_META)

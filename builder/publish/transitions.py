@@ -19,6 +19,7 @@ from typing import Any
 import solv
 
 from builder.errors import ToolError
+from builder.model.naming import COMPAT32_ARCHES, COMPAT32_PACKAGES, repository_arch
 from builder.publish.module_checks import OWN, IndexedStream, ModuleIndex, read_modules
 from builder.tools.createrepo import read_repomd
 
@@ -36,6 +37,8 @@ _DEPENDENCIES = (
     solv.SOLVABLE_RECOMMENDS,
     solv.SOLVABLE_SUPPLEMENTS,
 )
+# As libsolv is built for Fedora and EL: packages of one name and two architectures lie side by side.
+_POOL_FLAGS = ("POOL_FLAG_OBSOLETEUSESCOLORS", "POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS")
 # As libdnf sets them (libdnf/goal/Goal.cpp, init_solver).
 _FLAGS = (
     "SOLVER_FLAG_KEEP_ORPHANS",
@@ -57,9 +60,10 @@ class Proof:
 def prove_transitions(folder: Path, previous: Path | None) -> Proof:
     """Try every transition of the generation in ``folder``; ``previous`` is the one that clients have now.
 
-    For each stream: each profile on its kernels; an upgrade from the previous generation; a switch to each other
-    stream, from both generations; a kernel that appears with its module, and one that appears without. Each with CUDA
-    installed, which must not change. Raises ToolError when the metadata cannot be read.
+    For each stream: each profile on its kernels, and the default one with the libraries for 32-bit programs; an upgrade
+    from the previous generation; a switch to each other stream, from both generations; a kernel that appears with its
+    module, and one that appears without. Each with CUDA installed, which must not change. Raises ToolError when the
+    metadata cannot be read.
     """
     trials = _Trials(folder, previous)
     faults = [fault for name in trials.new.streams for fault in trials.installs(name)]
@@ -102,10 +106,12 @@ class _Trials:
         self.count = 0
         self.pool = solv.Pool()
         self.pool.setdisttype(solv.Pool.DISTTYPE_RPM)
+        for flag in _POOL_FLAGS:
+            self.pool.set_flag(getattr(solv.Pool, flag), 1)
         self.new = self._load(folder)
         self.old = self._load(previous) if previous is not None else _Generation(streams={}, packages={})
         everything = [*self.new.all(), *self.old.all()]
-        self.arch = min({s.arch for s in everything} - {"src", "noarch"}, default="noarch")
+        self.arch = repository_arch(s.arch for s in everything) or "noarch"
         self.pool.setarch(self.arch)
         self.others = self.pool.add_repo("distribution")
         self.kernels = self._kernels(everything)
@@ -200,7 +206,17 @@ class _Trials:
         return self.pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, self.pool.str2id(name))
 
     def _install(self, names: Iterable[str]) -> list[Any]:
-        return [self._job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_FORCEBEST, name) for name in names]
+        """By name, or name.arch for 32-bit packages."""
+        how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_FORCEBEST | solv.Job.SOLVER_SOLVABLE_NAME
+        jobs = []
+        for text in names:
+            name, _, arch = text.rpartition(".")
+            if arch in COMPAT32_ARCHES.values():
+                wanted = self.pool.rel2id(self.pool.str2id(name), self.pool.str2id(arch), solv.REL_ARCH)
+            else:
+                wanted = self.pool.str2id(text)
+            jobs.append(self.pool.Job(how, wanted))
+        return jobs
 
     def _upgrade(self, *, best: bool) -> list[Any]:
         how = solv.Job.SOLVER_UPDATE | solv.Job.SOLVER_SOLVABLE_ALL | (solv.Job.SOLVER_FORCEBEST if best else 0)
@@ -210,7 +226,6 @@ class _Trials:
 
     def installs(self, name: str) -> Iterator[str]:
         """What clients cannot install of a stream; transitions to where they cannot are not tried."""
-        stream = self.new.streams[name]
         sets = self._sets(self.new, name)
         for kernels in sets or [()]:
             if any(set(kernels) >= set(broken) for of, broken in self.broken if of == name):
@@ -225,41 +240,70 @@ class _Trials:
                 self.broken.append((name, kernels))
                 yield f"{name}: install on {_list(kernels)}: {fault}"
         if self._possible(name, sets[-1] if sets else ()):
-            for profile, packages in sorted(stream.profiles.items()):
-                what = f"{name}: install profile {profile}"
+            for way, packages in self._ways(self.new, name).items():
+                what = f"{name}: install {way}"
                 yield from self._try(what, [], sets[-1], name, self._install(packages), cuda=False)
 
     def moves(self, name: str) -> Iterator[str]:
         """What hosts cannot do that have the stream from this publication, or from the one before."""
-        for kernels in self._sets(self.new, name):
+        sets = self._sets(self.new, name)
+        for kernels in sets:
             for generation, which in ((self.new, ""), (self.old, "of the publication before ")):
                 if name not in generation.streams or not set(kernels) <= set(self._served(generation, name)):
                     continue
-                with suppress(_Refused):  # the publication before could not; this one is told of by installs()
-                    start = self._installed(generation, name, kernels)
-                    yield from self._from(generation.streams[name], which, start, kernels)
+                stream = generation.streams[name]
+                ways = {"": _profile(stream), **(self._ways(generation, name) if kernels == sets[-1] else {})}
+                for way, packages in ways.items():
+                    with suppress(_Refused):  # the publication before could not; this one is told of by installs()
+                        start = self._installed(generation, name, kernels, packages)
+                        what = f"{which}with {way} " if way else which
+                        yield from self._from(stream, what, start, kernels, packages)
         yield from self._kernel_comes(name)
 
     def _possible(self, name: str, kernels: Collection[str]) -> bool:
         served = set(kernels) <= set(self._served(self.new, name))
         return served and not any(set(kernels) >= set(broken) for of, broken in self.broken if of == name)
 
-    def _from(self, stream: IndexedStream, which: str, start: Sequence[Any], kernels: tuple[str, ...]) -> Iterator[str]:
-        """From a host that has the stream: upgrade, and switch to each other stream."""
+    def _ways(self, generation: _Generation, name: str) -> dict[str, tuple[str, ...]]:
+        """How else than by its default profile a stream is installed: what its newest driver has, by a name for it."""
+        stream = generation.streams[name]
+        ways = {f"profile {p}": tuple(packages) for p, packages in sorted(stream.profiles.items())}
+        small = [f"{package}.{COMPAT32_ARCHES.get(self.arch)}" for package in COMPAT32_PACKAGES]
+        if found := [package for package in small if package in self._offered(generation, name)]:
+            ways["32-bit libraries"] = (*_profile(stream), *found)
+        return {way: packages for way, packages in ways.items() if packages != _profile(stream)}
+
+    def _offered(self, generation: _Generation, name: str) -> frozenset[str]:
+        """Names, and names with architecture, of what belongs to the newest driver of a stream."""
+        newest = _newest(generation.of(name))
+        own = [s for s in generation.of(name) if _version(s) == newest]
+        return frozenset(
+            (*(s.name for s in own if s.arch in (self.arch, "noarch")), *(f"{s.name}.{s.arch}" for s in own))
+        )
+
+    def _from(
+        self,
+        stream: IndexedStream,
+        which: str,
+        start: Sequence[Any],
+        kernels: tuple[str, ...],
+        packages: tuple[str, ...],
+    ) -> Iterator[str]:
+        """From a host with ``packages`` of the stream: upgrade, and switch to each other stream that has them too."""
         name = stream.name
         if self._possible(name, kernels):
             yield from self._try(f"{name} {which}upgrade", start, kernels, name, self._upgrade(best=True))
         for other in self.new.streams:
-            if other != name and self._possible(other, kernels):
-                jobs = self._switch(stream, other)
+            if other != name and self._possible(other, kernels) and set(packages) <= self._offered(self.new, other):
+                jobs = self._switch(stream, other, packages)
                 yield from self._try(f"{name} {which}→ {other}: switch", start, kernels, other, jobs)
 
-    def _switch(self, before: IndexedStream, name: str) -> list[Any]:
-        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile."""
+    def _switch(self, before: IndexedStream, name: str, packages: tuple[str, ...]) -> list[Any]:
+        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and what was installed."""
         after = self.new.streams[name]
         names = {artifact.rsplit("-", 2)[0] for artifact in before.artifacts | after.artifacts}
         sync = [self._job(solv.Job.SOLVER_DISTUPGRADE, package) for package in sorted(names)]
-        return [*sync, *self._install(_profile(after))]
+        return [*sync, *self._install(packages)]
 
     def _kernel_comes(self, name: str) -> Iterator[str]:
         """A newer kernel, first with its module and then without. What cannot even be installed is told elsewhere."""
@@ -345,11 +389,14 @@ class _Trials:
         more = sorted(set(kmods) - {wanted[k] for k in kernels})
         return f"{more[0]} would stay without its kernel" if more else None
 
-    def _installed(self, generation: _Generation, name: str, kernels: tuple[str, ...]) -> list[Any]:
-        """What a host has of a stream after installing its default profile, without what the distribution brings."""
-        key = (f"{id(generation)} {name}", kernels)
+    def _installed(
+        self, generation: _Generation, name: str, kernels: tuple[str, ...], packages: tuple[str, ...] | None = None
+    ) -> list[Any]:
+        """What a host has of ours after installing ``packages`` of a stream, its default profile unless given."""
+        wanted = _profile(generation.streams[name]) if packages is None else packages
+        key = (f"{id(generation)} {name}", (*kernels, *wanted))
         if key not in self.fresh:
-            names = [*_profile(generation.streams[name]), *(s.name for s in self.cuda)]
+            names = [*wanted, *(s.name for s in self.cuda)]
             visible = [*generation.of(name), *self.cuda]
             self.fresh[key] = self._ours(self._solve(self._world(kernels), visible, self._install(names)))
         return self.fresh[key]

@@ -11,6 +11,7 @@ from builder.model.matrix import Flavor, Kmods
 from builder.model.sources import SpecFile
 from builder.render import (
     render_certificate,
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_dnf_plugin,
@@ -81,6 +82,7 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     "gate-open-dkms.spec": _dkms_gate,
     "driver.spec": lambda: render_driver(sample.unit(PackageKind.DRIVER), sample.sources(), sample.MATRIX),
     "driver-compute.spec": _compute,
+    "driver-compat32.spec": lambda: render_compat32(sample.unit(PackageKind.COMPAT32), sample.sources(), sample.MATRIX),
     "dkms-open.spec": lambda: render_dkms(
         sample.unit(PackageKind.DKMS, flavor=Flavor.OPEN), sample.sources(), sample.MATRIX
     ),

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import CACHE
+from tests.lab.manifest_types import COMPAT32
 from tests.lab.runfile import LabDriver, cached_run, lab_driver, print_drivers
 
-FORMAT = 3  # of the trees laid out here; the sources have their own digest
+FORMAT = 4  # of the trees laid out here; the sources have their own digest
 SOURCES = Path(__file__).parent / "light"
 VERSIONS = ("470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")  # real versions, stand-in content
 LICENSES = {"open": "Dual MIT/GPL", "proprietary": "Proprietary"}
@@ -70,9 +71,12 @@ def _fill(tree: Path, version: str, flavors: Sequence[str], condition: str, refu
             _kernel_tree(tree / TREES[flavor], version, flavor, condition, work, refusal)
         for stem, soname in _LIBRARIES.items():
             source = _substitute(SOURCES / "userspace/library.c", work / f"{stem}.c", VERSION=version)
-            target = tree / f"{stem}.so.{version}"
             flags = ["-shared", "-fPIC", "-O2", "-g0", f"-Wl,-soname,{soname}", "-Wl,--build-id=none"]
-            run(["gcc", *flags, "-o", target, source.name], timeout=60, cwd=work)
+            run(["gcc", *flags, "-o", tree / f"{stem}.so.{version}", source.name], timeout=60, cwd=work)
+            # The lab has no 32-bit C library, so these are linked with none.
+            small = tree / COMPAT32 / f"{stem}.so.{version}"
+            small.parent.mkdir(exist_ok=True)
+            run(["gcc", "-m32", "-nostdlib", *flags, "-o", small, source.name], timeout=60, cwd=work)
         smi = _substitute(SOURCES / "userspace/nvidia-smi.c", work / "nvidia-smi.c", VERSION=version)
         run(["gcc", "-O2", "-g0", "-Wl,--build-id=none", "-o", tree / "nvidia-smi", smi.name], timeout=60, cwd=work)
     (tree / "firmware").mkdir()

@@ -20,7 +20,7 @@ from pathlib import Path
 from builder.tools.rpms import file_sha256
 from builder.tools.run import run
 from tests.lab.lab_patches import LabPatch
-from tests.lab.manifest_types import file_type, symlinks
+from tests.lab.manifest_types import COMPAT32, file_type, symlinks
 
 FORMAT = 3  # of the archives made here; a new number assembles them again
 EPOCH = 1_700_000_000  # seconds; of everything in the archive
@@ -56,9 +56,11 @@ def manifest(tree: Path, version: str) -> str:
     lines = [line.format(version=version) for line in _MANIFEST_HEAD]
     for path in sorted(p for p in tree.rglob("*") if p.is_file() and not p.is_symlink()):
         name = path.relative_to(tree).as_posix()
-        lines.append(file_type(name).line(name, path.stat().st_mode & 0o777))
-        if ".so." in name and "/" not in name:
-            lines.extend(symlinks(name, _soname(path), version))
+        compat32 = name.startswith(f"{COMPAT32}/")
+        library = name.removeprefix(f"{COMPAT32}/")
+        lines.append(file_type(library).line(name, path.stat().st_mode & 0o777, compat32=compat32))
+        if ".so." in name and "/" not in library:
+            lines.extend(symlinks(library, _soname(path), version, compat32=compat32))
     return "\n".join(lines) + "\n"
 
 

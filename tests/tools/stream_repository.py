@@ -11,6 +11,7 @@ from builder.model.gate import GateKernel
 from builder.model.matrix import Driver, Flavor, Kmods
 from builder.model.sources import SpecFile
 from builder.render import (
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_dnf_plugin,
@@ -96,6 +97,8 @@ class Repository:
         common = self.keep(
             build(render_driver(sample.unit(PackageKind.DRIVER, driver), sources, sample.MATRIX), self.top)
         )
+        compat32 = render_compat32(sample.unit(PackageKind.COMPAT32, driver), sources, sample.MATRIX)
+        common += self.keep(build(compat32, self.top, target="i686"))
         common += self.keep(
             build(render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS, driver), sample.MATRIX), self.top)
         )

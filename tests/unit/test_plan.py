@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.model.cells import BuildResult, Check, Decision, Outcome, Unit, Verdict
+from builder.model.cells import BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
 from builder.model.matrix import Flavor, Kmods, Matrix, Profile, Source, Stream
 from builder.model.planning import StreamPlan, UnitOutcome, UnitState
 from builder.model.sources import SpecFile
@@ -190,3 +190,27 @@ def test_gates_exist_only_for_combinations_that_a_stream_uses(matrix: Matrix) ->
     newest = matrix.branches[-1].drivers[-1]
     combinations = gate_combinations(matrix, matrix.distributions[0], "x86_64", newest, cells)
     assert set(combinations) == {(Flavor.OPEN, Kmods.PRECOMPILED), (Flavor.OPEN, Kmods.DKMS)}
+
+
+def test_32_bit_libraries_that_failed_hold_the_driver_back_and_an_archive_without_any_does_not(matrix: Matrix) -> None:
+    """Whether an archive has them is known once it is here; a driver without them has no such unit then."""
+    units = units_of(matrix)
+    small = [u for u in units if u.kind is PackageKind.COMPAT32]
+    assert {u.driver.version for u in small} == {u.driver.version for u in units if u.kind is PackageKind.DRIVER}
+    one = next(u for u in small if u.driver.version == "535.261.03")
+    plans = planned(matrix, [outcome(u, ok=u is not one) for u in units])
+    assert plans["r535"].drivers == ()
+    assert "no nvidia-driver-compat32: does not compile" in plans["r535"].held[0][1]
+    plans = planned(matrix, [outcome(u) for u in units if u not in small])
+    assert [d.version for d in plans["r535"].drivers] == ["535.261.03"]
+
+
+def test_only_architectures_with_32_bit_programs_have_32_bit_libraries(matrix: Matrix) -> None:
+    run = Source(kind="run", arch="aarch64", url="file:///y.run")
+    drivers = [(b, replace(b.drivers[-1], sources=(*b.drivers[-1].sources, run))) for b in matrix.branches]
+    el9 = sample.distribution(arches=("x86_64", "aarch64"))
+    both = replace(matrix, distributions=(el9,), branches=tuple(replace(b, drivers=(d,)) for b, d in drivers))
+    kinds = {(u.arch, u.kind) for u in package_units(both, ())}
+    assert ("x86_64", PackageKind.COMPAT32) in kinds
+    assert ("aarch64", PackageKind.DRIVER) in kinds
+    assert ("aarch64", PackageKind.COMPAT32) not in kinds

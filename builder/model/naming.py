@@ -28,6 +28,21 @@ COMPAT32_PACKAGES = ("nvidia-driver-libs", "nvidia-driver-cuda-libs")
 COMPAT32_ARCHES = {"x86_64": "i686"}
 _ISA = {"x86_64": "x86-64", "i686": "x86-32", "aarch64": "aarch-64", "ppc64le": "ppc-64"}  # rpm's %_isa
 
+# What is made of an archive that NVIDIA publishes beside the .run: the kind of its source in matrix.yaml, its packages.
+ARCHIVE_KINDS = {
+    PackageKind.FABRICMANAGER: "fabricmanager",
+    PackageKind.NSCQ: "nscq",
+    PackageKind.IMEX: "imex",
+}
+FABRICMANAGER_PACKAGES = ("nvidia-fabricmanager", "nvidia-fabricmanager-devel")
+# Packages that only some drivers have. A profile that names one is offered where the stream's newest driver has it.
+OPTIONAL_PACKAGES = (
+    *FABRICMANAGER_PACKAGES,
+    PackageKind.NSCQ.value,
+    PackageKind.IMEX.value,
+    PackageKind.OPEN_SOURCE.value,
+)
+
 PARTS = "/usr/lib/nvidia-kmod"
 CONFTEST_ANSWERS = "conftest-answers"  # a source of the modules' spec, and a file of what that leaves
 
@@ -149,5 +164,12 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
 def package_nevras(unit: Unit, matrix: Matrix, *, serial: int = 1) -> tuple[Nevra, ...]:
     """All binary packages that a unit may yield, its main package first where it has one."""
     main = package_nevra(unit, matrix, serial=serial)
-    names = {PackageKind.DRIVER: DRIVER_PACKAGES, PackageKind.COMPAT32: COMPAT32_PACKAGES}.get(unit.kind, (main.name,))
+    names = _SEVERAL.get(unit.kind, (main.name,))
     return tuple(Nevra(name=name, evr=main.evr, arch=main.arch) for name in names)
+
+
+_SEVERAL = {
+    PackageKind.DRIVER: DRIVER_PACKAGES,
+    PackageKind.COMPAT32: COMPAT32_PACKAGES,
+    PackageKind.FABRICMANAGER: FABRICMANAGER_PACKAGES,
+}

@@ -53,6 +53,7 @@ class SupportStream:
     summary: str
     driver_versions: tuple[str, ...]  # oldest first; empty: the whole stream is held back
     held: tuple[tuple[str, str], ...] = ()  # (driver version, reason)
+    profiles: tuple[str, ...] = ()  # that the newest driver has the packages of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,25 @@ class KernelObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveMember:
+    """A file or symlink of an archive."""
+
+    path: str  # relative to the archive's one top folder
+    target: str  # of a symlink, else ""
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverArchive:
+    """What NVIDIA publishes of a driver beside its .run: fabric manager, NSCQ, IMEX."""
+
+    kind: str  # of its source in matrix.yaml
+    file: SourceFile  # as it was fetched
+    top: str  # its one top folder
+    members: tuple[ArchiveMember, ...]  # sorted by path, folders left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriverSources:
     """What one .run yields: a tarball for each kernel tree, its objects, one for the rest, and its manifest.
 
@@ -56,6 +75,7 @@ class DriverSources:
     userspace: SourceFile  # top folder: nvidia-driver-<version>/
     manifest: tuple[ManifestEntry, ...]  # in file order; kernel trees left out
     source_date_epoch: int = 0  # seconds: newest modification time inside the archive, so that no clock is needed
+    archive: DriverArchive | None = None  # what the unit they are for is made of, where that is not the .run
 
     def kernel_tree(self, flavor: Flavor) -> SourceFile:
         """The tarball of one flavor; raises KeyError where the archive has none."""

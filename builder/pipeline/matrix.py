@@ -11,6 +11,7 @@ from builder.model.cells import Action, Decision, Unit
 from builder.model.matrix import Delivery, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
+from builder.pipeline.archives import fetch_archives
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates
@@ -97,6 +98,7 @@ def run(
         work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
+            fetch_archives(shop, work)
         if Stage.BUILD in stages:
             make_buildroots(shop, tuple(u for u in work if known(shop.facts.sources.get(source_id(u)))))
             if settings.compile:

@@ -9,6 +9,7 @@ from builder.errors import RepobuildError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery
+from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
@@ -16,6 +17,7 @@ from builder.plan.actions import content_digest, unit_key
 from builder.plan.toolchain import toolchain_fault, toolchain_hint
 from builder.render import (
     has_compat32,
+    render_archive,
     render_certificate,
     render_compat32,
     render_cuda_drivers,
@@ -27,6 +29,7 @@ from builder.render import (
     render_modules,
     render_objects,
     render_open_meta,
+    render_open_source,
 )
 
 PACK_RECIPE = "pack 2"  # a new number packs every kmod again; nothing is compiled for it
@@ -78,6 +81,10 @@ def render_unit(
             return render_compat32(unit, sources, matrix, serial=serial)
         case PackageKind.DKMS:
             return render_dkms(unit, sources, matrix, serial=serial)
+        case PackageKind.FABRICMANAGER | PackageKind.NSCQ | PackageKind.IMEX:
+            return render_archive(unit, sources, matrix, serial=serial)
+        case PackageKind.OPEN_SOURCE:
+            return render_open_source(unit, sources, matrix, serial=serial)
         case PackageKind.CUDA_DRIVERS:
             return render_cuda_drivers(unit, matrix, serial=serial)
         case PackageKind.OPEN_META:
@@ -196,5 +203,6 @@ def _missing(shop: Workshop, unit: Unit) -> str:
     if shop.chroot(unit).name not in shop.facts.buildroots:
         return "no current buildroot yet"
     if sources_of(shop, unit) is None:
-        return "its open objects were not built from source yet"
+        of_archive = unit.kind in ARCHIVE_KINDS
+        return "its archive was not fetched yet" if of_archive else "its open objects were not built from source yet"
     return "its kernel's devel package was not read yet"

@@ -380,6 +380,8 @@ class _Trials:
             if _version(package) != version:
                 return f"{package} would be installed beside driver {version}"
         kmods = sorted(s.name for s in installed if s.name.startswith(_KMOD))
+        if not kmods and not any(s.name == _GATE or s.name.startswith(_DRIVER) for s in installed):
+            return None  # sources to read, or the like: nothing of the driver is there
         if self._is_dkms(name):
             return f"{kmods[0]} would stay beside {_DKMS}" if kmods else None
         wanted = {k: s.name for s in self.new.of(name) if s.name.startswith(_KMOD) for k in _kernels_of(s)}

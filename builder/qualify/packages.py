@@ -54,6 +54,15 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     "nvidia-firmware": ("/usr/lib/firmware/nvidia/{version}",),
     "nvidia-modprobe": ("/usr/bin/nvidia-modprobe", _MAN),
     "dkms-nvidia": ("/usr/src/nvidia-{version}", "/usr/libexec/dkms-nvidia", "/var/log/dkms-nvidia"),
+    "nvidia-fabricmanager": (
+        "/usr/bin/nv",
+        "/usr/lib/systemd/system/nvidia-fabricmanager",
+        "/usr/share/nvidia/nvswitch",
+    ),
+    "nvidia-fabricmanager-devel": ("/usr/lib64/libnvfm.so", "/usr/include/nv_fm_"),
+    "libnvidia-nscq": ("/usr/lib64/libnvidia-nscq.so", "/usr/bin/nscq-cli"),
+    "nvidia-imex": ("/usr/bin/nvidia-imex", "/etc/nvidia-imex", "/usr/lib/systemd/system/nvidia-imex"),
+    "nvidia-open-kernel-source": ("/usr/src/nvidia-open-{version}",),
     "cuda-drivers": (),
     "nvidia-open": (),
     "dnf-plugin-nvidia": ("/usr/lib/python3",),
@@ -124,6 +133,9 @@ def _dependency_faults(unit: Unit, headers: Mapping[str, RpmHeader], matrix: Mat
     driver = headers.get("nvidia-driver")
     if unit.kind is PackageKind.DRIVER and driver is not None and f"nvidia-kmod-common = {ev}" not in driver.requires:
         yield f"nvidia-driver lacks nvidia-kmod-common = {ev}"
+    for name in ("nvidia-fabricmanager", "nvidia-imex"):
+        if name in headers and f"nvidia-kmod-common = {ev}" not in headers[name].requires:
+            yield f"{name} lacks nvidia-kmod-common = {ev}"
     gate = headers.get("nvidia-kmod-common")
     if unit.kind is PackageKind.GATE and gate is not None and f"nvidia-kmod = {ev}" not in gate.provides:
         yield f"nvidia-kmod-common lacks Provides: nvidia-kmod = {ev}"

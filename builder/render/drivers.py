@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from builder.errors import RenderError
 from builder.model.cells import PackageKind, Unit
@@ -29,6 +28,7 @@ from builder.render.manifest import (
     MODPROBE,
     Placed,
     has_compat32,
+    owned_folders,
     place_files,
 )
 from builder.render.templates import fill_spec
@@ -50,12 +50,6 @@ _DESCRIPTIONS = {
     FIRMWARE: "Loaded by the kernel modules of exactly this version; several versions can lie side by side.",
     MODPROBE: "A setuid helper that loads kernel modules and creates device nodes when the first user needs them.",
 }
-# Folders that every EL system has. Each other folder of a file is owned with it: several packages may own one folder,
-# and so none stays behind on a host that has nothing else in it.
-_SYSTEM_FOLDERS = frozenset(
-    ("/", "/etc", "/usr", "/usr/bin", "/usr/lib", "/usr/lib/firmware", "/usr/lib/systemd", "/usr/lib/systemd/system",
-     "/usr/lib/systemd/system-sleep", "/usr/lib64", "/usr/share", "/usr/share/man", "/usr/share/man/man1")
-)  # fmt: skip
 # Weak, because headless hosts need none; the names are EL's.
 _LOADERS = ("libglvnd-egl", "libglvnd-gles", "libglvnd-glx", "libglvnd-opengl", "vulkan-loader", "egl-wayland")
 _LOADERS32 = ("libglvnd-egl", "libglvnd-gles", "libglvnd-glx", "libglvnd-opengl", "vulkan-loader")
@@ -170,7 +164,6 @@ def _package(
     paths = [file.path for file in own]
     if name == FIRMWARE:
         paths.append(f"/usr/lib/firmware/nvidia/{evr.version}/any")  # its folder is there without files too
-    folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents} - _SYSTEM_FOLDERS
     return _Package(
         name=name,
         summary=_SUMMARIES[name],
@@ -179,7 +172,7 @@ def _package(
         requires=requires,
         recommends=recommends,
         suggests=suggests,
-        folders=tuple(sorted(folders)),
+        folders=owned_folders(paths),
         files=own,
     )
 

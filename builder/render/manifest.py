@@ -8,8 +8,10 @@ file in a new driver is noticed on the day it comes.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from builder.errors import RenderError
 from builder.model.sources import ManifestEntry
@@ -93,6 +95,14 @@ _LIBRARY_TYPES = tuple(name for name in _PLACES if name.endswith("_LIB"))
 # What loaders read to find a library of either size: the same file in both packages, as rpm allows.
 _FOR_BOTH = ("VULKAN_ICD_JSON", "VULKANSC_ICD_JSON", "GLVND_EGL_ICD_JSON")
 
+# Folders that every EL system has. Each other folder of a file is owned with it: several packages may own one folder,
+# and so none stays behind on a host that has nothing else in it.
+_SYSTEM_FOLDERS = frozenset(
+    ("/", "/etc", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib/firmware", "/usr/lib/systemd",
+     "/usr/lib/systemd/system", "/usr/lib/systemd/system-sleep", "/usr/lib64", "/usr/share", "/usr/share/man",
+     "/usr/share/man/man1")
+)  # fmt: skip
+
 NOT_SHIPPED = {
     "KERNEL_MODULE": "kernel modules are built for each kernel (kmod-nvidia)",
     "KERNEL_MODULE_SRC": "the kernel trees go to kmod-nvidia and dkms-nvidia",
@@ -154,6 +164,11 @@ _NAMES = {
     "libnvidia-ptxjitcompiler*": CUDA_LIBS,
     "libnvidia-sandboxutils*": CUDA_LIBS,
 }
+
+
+def owned_folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """The folders above these paths that their package owns, sorted."""
+    return tuple(sorted({str(folder) for path in paths for folder in PurePosixPath(path).parents} - _SYSTEM_FOLDERS))
 
 
 def has_compat32(manifest: tuple[ManifestEntry, ...], version: str) -> bool:

@@ -74,6 +74,7 @@ def _stream(stream: SupportStream, facts: SupportFacts) -> dict[str, Any]:
         "summary": stream.summary,
         "drivers": list(stream.driver_versions),
         "held": [{"driver": version, "reason": reason} for version, reason in stream.held],
+        "profiles": list(stream.profiles),
     }
 
 

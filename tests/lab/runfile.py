@@ -43,6 +43,7 @@ class LabDriver:
     flavors: tuple[str, ...]
     origin: str  # what it was made of, for matrix.yaml's ``read``
     source: Path | None = None  # the open modules' source tarball, where it was asked for and can be had
+    archives: tuple[tuple[str, Path], ...] = ()  # what NVIDIA publishes beside it, by kind of source in matrix.yaml
     patches: tuple[LabPatch, ...] = ()  # what its kernel trees need, in order
 
     @property
@@ -132,7 +133,7 @@ def print_drivers(drivers: Sequence[LabDriver], *, as_json: bool) -> None:
     if as_json:
         described = [
             {
-                **{k: v for k, v in asdict(d).items() if k != "patches"},
+                **{k: v for k, v in asdict(d).items() if k not in ("patches", "archives")},
                 "run": str(d.run),
                 "sha256": d.sha256,
                 "source": str(d.source) if d.source else None,

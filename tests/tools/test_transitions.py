@@ -133,6 +133,20 @@ def test_a_profile_that_asks_for_what_is_not_there_is_refused(repository: Path, 
     assert "nvidia-fabric-manager" in faults[0]
 
 
+def test_a_fabric_manager_that_a_publication_lost_is_named(repository: Path, tmp_path: Path) -> None:
+    """Left out of the profile too, so that only its hosts notice."""
+
+    def change(streams: dict[str, dict[str, Any]]) -> None:
+        without("r550", r"nvidia-fabricmanager-3")(streams)
+        del streams["r550"]["profiles"]["fm"]
+
+    assert prove_transitions(altered(repository, tmp_path / "first", change), None).faults == ()
+    faults = prove_transitions(altered(repository, tmp_path / "repo", change), repository).faults
+    assert faults
+    assert all(f.startswith("r550 of the publication before with profile fm upgrade") for f in faults), faults
+    assert all("nvidia-fabricmanager-3:550.163.01" in f for f in faults), faults
+
+
 def test_a_package_of_another_driver_in_a_stream_is_refused(repository: Path, tmp_path: Path) -> None:
     """Lockstep: the compute libraries of 550 would come beside driver 535."""
 

@@ -43,6 +43,16 @@ class KernelObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU that a driver's list of supported ones names."""
+
+    device: str  # PCI device id of vendor 10de, four lower-case hex digits
+    name: str
+    open: bool  # the open modules drive it
+    last_branch: str | None  # "470": the last branch that drives it, not this one; None: this one does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveMember:
     """A file or symlink of an archive."""
 
@@ -75,6 +85,7 @@ class DriverSources:
     userspace: SourceFile  # top folder: nvidia-driver-<version>/
     manifest: tuple[ManifestEntry, ...]  # in file order; kernel trees left out
     source_date_epoch: int = 0  # seconds: newest modification time inside the archive, so that no clock is needed
+    gpus: tuple[Gpu, ...] = ()  # sorted by device; none where its archive has no list of them
     archive: DriverArchive | None = None  # what the unit they are for is made of, where that is not the .run
 
     def kernel_tree(self, flavor: Flavor) -> SourceFile:

@@ -15,6 +15,7 @@ from builder.pipeline.archives import fetch_archives
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates
+from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
@@ -171,6 +172,7 @@ def _publish(
     except RepobuildError as exc:
         failed = DistributionReport(distribution=distribution, arch=arch, streams=(), publication=None, error=exc)
         return failed, outcomes
+    tell_lost_gpus(shop, distribution, arch, streams)
     files = support_files(shop, distribution, arch, streams, outcomes)
     content = compose(shop, distribution, arch, streams, outcomes, signed, files)
     if not content.streams:

@@ -15,6 +15,7 @@ from builder.model.report import (
     SupportRow,
     SupportStream,
 )
+from builder.pipeline.gpus import gpus_files, gpus_of
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import offered_profiles, units_of_stream
@@ -30,9 +31,12 @@ def support_files(
     streams: Sequence[StreamPlan],
     outcomes: Mapping[str, UnitOutcome],
 ) -> tuple[tuple[str, bytes], ...]:
-    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, deterministic; the certificate."""
+    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, ``supported-gpus.json``, the
+    certificate; deterministic.
+    """
     certificate = shop.signing.certificate
     own = ((CERTIFICATE_FILE, certificate.der),) if certificate else ()
+    own = (*gpus_files(shop, streams, arch), *own)
     return (*write_files(support_facts(shop, distribution, arch, streams, outcomes)), *own)
 
 
@@ -90,6 +94,7 @@ def support_facts(
                 driver_versions=tuple(d.version for d in plan.drivers),
                 held=plan.held,
                 profiles=_profiles(plan, outcomes),
+                gpus=gpus_of(shop, plan, arch),
             )
             for plan in streams
         ),

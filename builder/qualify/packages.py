@@ -49,7 +49,7 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
         "/usr/share/vulkansc/",
         "/usr/share/egl/",
     ),
-    "nvidia-driver-cuda": ("/usr/bin/nvidia-", "/etc/OpenCL/vendors/", _MAN),
+    "nvidia-driver-cuda": ("/usr/bin/nvidia-", "/etc/OpenCL/vendors/", "/usr/share/nvidia/supported-gpus.json", _MAN),
     "nvidia-driver-cuda-libs": _LIBRARIES,
     "nvidia-firmware": ("/usr/lib/firmware/nvidia/{version}",),
     "nvidia-modprobe": ("/usr/bin/nvidia-modprobe", _MAN),

@@ -20,6 +20,7 @@ from builder.render.values import require_word
 LIBDIR, LIBDIR32 = "/usr/lib64", "/usr/lib"
 DRIVER, LIBS, CUDA, CUDA_LIBS = "nvidia-driver", "nvidia-driver-libs", "nvidia-driver-cuda", "nvidia-driver-cuda-libs"
 FIRMWARE, MODPROBE = "nvidia-firmware", "nvidia-modprobe"
+SUPPORTED_GPUS = "supported-gpus/supported-gpus.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +205,8 @@ def _place(entry: ManifestEntry, version: str, *, compat32: bool) -> Placed | Le
             f"driver {version}: {entry.path} is of type {entry.type}, which no rule places",
             hint="add the type to builder/render/manifest.py: a package and a folder, or a reason not to ship it",
         )
+    if entry.path == SUPPORTED_GPUS and not compat32:  # documentation by its type, but read by programs
+        return Placed(package=CUDA, path=f"/usr/share/nvidia/{name}", mode="0644", source=entry.path, target="")
     reason = NOT_SHIPPED.get(entry.type) or _match(_NAMES_NOT_SHIPPED, name) or _other_size(entry, compat32=compat32)
     if reason is not None:
         return LeftOut(path=entry.path, reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,18 @@ def test_fabric_manager_and_32_bit_libraries_come_when_asked_for_and_go_along(
     client.dnf("remove", "nvidia-fabricmanager", "nvidia-driver-cuda-libs.i686")
     client.dnf("module", "switch-to", "nvidia-driver:latest")
     assert client.module(generic[0]) is not None
+
+
+def test_a_stream_says_which_gpus_it_does_not_drive(published: Job, client: Client) -> None:
+    """To people in its description, to machines in a file of the publication and in a package."""
+    listed = " ".join(client.dnf("module", "info", "nvidia-driver:r550-open").stdout.replace(":", " ").split())
+    assert "1 GPU model (NVIDIA GeForce GTX 970) needs the proprietary modules." in listed
+    file = json.loads((published.published / "supported-gpus.json").read_text())
+    devices = {name: [gpu["device"] for gpu in s["driven"]] for name, s in file["streams"].items()}
+    assert devices["r535"] == ["13c2", "1e07", "2484"]
+    assert devices["r535-open"] == ["1e07", "2484"]
+    client.dnf("install", "nvidia-driver-cuda")
+    assert "0x1E07" in (client.root / "usr/share/nvidia/supported-gpus.json").read_text()
 
 
 def test_an_altered_package_is_refused_by_the_client(

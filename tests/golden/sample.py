@@ -177,6 +177,7 @@ def manifest(version: str) -> tuple[ManifestEntry, ...]:
         entry("nvidia-installer", "INSTALLER_BINARY"),
         entry("LICENSE", "DOCUMENTATION", to="NVIDIA_GLX-1.0"),
         entry("html/index.html", "DOCUMENTATION", to="NVIDIA_GLX-1.0/html"),
+        entry("supported-gpus/supported-gpus.json", "DOCUMENTATION", to="NVIDIA_GLX-1.0/supported-gpus"),
         entry(f"libcuda.so.{v}", "CUDA_LIB", arch="NATIVE", to="/"),
         entry("libcuda.so.1", "CUDA_SYMLINK", arch="NATIVE", to="/", target=f"libcuda.so.{v}"),
         entry("libcuda.so", "CUDA_SYMLINK", arch="NATIVE", to="/", target="libcuda.so.1"),

@@ -77,6 +77,7 @@ _TYPES: tuple[tuple[str, FileType], ...] = tuple(
         (r"systemd/system-sleep/nvidia", "SYSTEMD_SLEEP_SCRIPT", "", "powerd"),
         (r"systemd/nvidia-sleep\.sh", "EXPLICIT_PATH", "/usr/bin", "powerd"),
         (r"LICENSE|README\.\w+", "DOCUMENTATION", "/", "installer"),
+        (r"supported-gpus/supported-gpus\.json", "DOCUMENTATION", "/supported-gpus", "installer"),
     )
 )
 

@@ -19,7 +19,7 @@ from typing import Any
 import solv
 
 from builder.errors import ToolError
-from builder.model.naming import COMPAT32_ARCHES, COMPAT32_PACKAGES, repository_arch
+from builder.model.naming import COMPAT32_ARCHES, repository_arch
 from builder.publish.module_checks import OWN, IndexedStream, ModuleIndex, read_modules
 from builder.tools.createrepo import read_repomd
 
@@ -120,6 +120,8 @@ class _Trials:
         self.cuda = [self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])] if served else []
         self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
         self.broken: list[tuple[str, tuple[str, ...]]] = []  # stream and kernels that it cannot be installed on
+        self.not_this_way: set[tuple[str, str]] = set()  # stream and way that it cannot be installed in
+        self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
         self.fresh: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
 
     # The pool
@@ -241,23 +243,24 @@ class _Trials:
                 yield f"{name}: install on {_list(kernels)}: {fault}"
         if self._possible(name, sets[-1] if sets else ()):
             for way, packages in self._ways(self.new, name).items():
-                what = f"{name}: install {way}"
-                yield from self._try(what, [], sets[-1], name, self._install(packages), cuda=False)
+                what = f"{name}: install {way or 'default profile'}"
+                for fault in self._try(what, [], sets[-1], name, self._install(packages), cuda=False):
+                    self.not_this_way.add((name, way))
+                    yield fault
 
     def moves(self, name: str) -> Iterator[str]:
         """What hosts cannot do that have the stream from this publication, or from the one before."""
-        sets = self._sets(self.new, name)
-        for kernels in sets:
-            for generation, which in ((self.new, ""), (self.old, "of the publication before ")):
-                if name not in generation.streams or not set(kernels) <= set(self._served(generation, name)):
-                    continue
-                stream = generation.streams[name]
-                ways = {"": _profile(stream), **(self._ways(generation, name) if kernels == sets[-1] else {})}
-                for way, packages in ways.items():
+        for generation, which in ((self.new, ""), (self.old, "of the publication before ")):
+            if name not in generation.streams:
+                continue
+            served = set(self._served(generation, name))
+            sets = [kernels for kernels in self._sets(self.new, name) if set(kernels) <= served]
+            for kernels in sets:
+                ways = self._ways(generation, name) if kernels == sets[-1] else {"": ()}
+                for way in ways:
                     with suppress(_Refused):  # the publication before could not; this one is told of by installs()
-                        start = self._installed(generation, name, kernels, packages)
-                        what = f"{which}with {way} " if way else which
-                        yield from self._from(stream, what, start, kernels, packages)
+                        start = self._installed(generation, name, kernels, way)
+                        yield from self._from(generation.streams[name], which, start, kernels, way)
         yield from self._kernel_comes(name)
 
     def _possible(self, name: str, kernels: Collection[str]) -> bool:
@@ -265,21 +268,22 @@ class _Trials:
         return served and not any(set(kernels) >= set(broken) for of, broken in self.broken if of == name)
 
     def _ways(self, generation: _Generation, name: str) -> dict[str, tuple[str, ...]]:
-        """How else than by its default profile a stream is installed: what its newest driver has, by a name for it."""
+        """What a stream's hosts can have asked for, by a name for it; "" is the default profile."""
+        key = f"{id(generation)} {name}"
+        if key in self.asked:
+            return self.asked[key]
         stream = generation.streams[name]
-        ways = {f"profile {p}": tuple(packages) for p, packages in sorted(stream.profiles.items())}
-        small = [f"{package}.{COMPAT32_ARCHES.get(self.arch)}" for package in COMPAT32_PACKAGES]
-        if found := [package for package in small if package in self._offered(generation, name)]:
-            ways["32-bit libraries"] = (*_profile(stream), *found)
-        return {way: packages for way, packages in ways.items() if packages != _profile(stream)}
+        others = sorted((p, packages) for p, packages in stream.profiles.items() if p not in stream.default_profiles)
+        ways = {"": _profile(stream), **{f"profile {p}": tuple(packages) for p, packages in others}}
+        own = [s for s in generation.of(name) if _version(s) == _newest(generation.of(name))]
+        small = [f"{s.name}.{s.arch}" for s in own if s.arch in COMPAT32_ARCHES.values()]
+        if small:
+            ways["32-bit libraries"] = (*_profile(stream), *sorted(small))
+        self.asked[key] = ways
+        return ways
 
-    def _offered(self, generation: _Generation, name: str) -> frozenset[str]:
-        """Names, and names with architecture, of what belongs to the newest driver of a stream."""
-        newest = _newest(generation.of(name))
-        own = [s for s in generation.of(name) if _version(s) == newest]
-        return frozenset(
-            (*(s.name for s in own if s.arch in (self.arch, "noarch")), *(f"{s.name}.{s.arch}" for s in own))
-        )
+    def _has(self, name: str, way: str) -> bool:
+        return way in self._ways(self.new, name) and (name, way) not in self.not_this_way
 
     def _from(
         self,
@@ -287,23 +291,23 @@ class _Trials:
         which: str,
         start: Sequence[Any],
         kernels: tuple[str, ...],
-        packages: tuple[str, ...],
+        way: str,
     ) -> Iterator[str]:
-        """From a host with ``packages`` of the stream: upgrade, and switch to each other stream that has them too."""
-        name = stream.name
+        """From a host that has the stream in some way: upgrade, and switch to each other stream that has it too."""
+        name, which = stream.name, f"{which}with {way} " if way else which
         if self._possible(name, kernels):
             yield from self._try(f"{name} {which}upgrade", start, kernels, name, self._upgrade(best=True))
         for other in self.new.streams:
-            if other != name and self._possible(other, kernels) and set(packages) <= self._offered(self.new, other):
-                jobs = self._switch(stream, other, packages)
+            if other != name and self._possible(other, kernels) and self._has(other, way):
+                jobs = self._switch(stream, other, way)
                 yield from self._try(f"{name} {which}→ {other}: switch", start, kernels, other, jobs)
 
-    def _switch(self, before: IndexedStream, name: str, packages: tuple[str, ...]) -> list[Any]:
-        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and what was installed."""
+    def _switch(self, before: IndexedStream, name: str, way: str) -> list[Any]:
+        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile."""
         after = self.new.streams[name]
         names = {artifact.rsplit("-", 2)[0] for artifact in before.artifacts | after.artifacts}
         sync = [self._job(solv.Job.SOLVER_DISTUPGRADE, package) for package in sorted(names)]
-        return [*sync, *self._install(packages)]
+        return [*sync, *self._install(self._ways(self.new, name)[way])]
 
     def _kernel_comes(self, name: str) -> Iterator[str]:
         """A newer kernel, first with its module and then without. What cannot even be installed is told elsewhere."""
@@ -391,14 +395,11 @@ class _Trials:
         more = sorted(set(kmods) - {wanted[k] for k in kernels})
         return f"{more[0]} would stay without its kernel" if more else None
 
-    def _installed(
-        self, generation: _Generation, name: str, kernels: tuple[str, ...], packages: tuple[str, ...] | None = None
-    ) -> list[Any]:
-        """What a host has of ours after installing ``packages`` of a stream, its default profile unless given."""
-        wanted = _profile(generation.streams[name]) if packages is None else packages
-        key = (f"{id(generation)} {name}", (*kernels, *wanted))
+    def _installed(self, generation: _Generation, name: str, kernels: tuple[str, ...], way: str = "") -> list[Any]:
+        """What a host has of ours after installing a stream in some way, by its default profile unless one is given."""
+        key = (f"{id(generation)} {name} {way}", kernels)
         if key not in self.fresh:
-            names = [*wanted, *(s.name for s in self.cuda)]
+            names = [*self._ways(generation, name)[way], *(s.name for s in self.cuda)]
             visible = [*generation.of(name), *self.cuda]
             self.fresh[key] = self._ours(self._solve(self._world(kernels), visible, self._install(names)))
         return self.fresh[key]

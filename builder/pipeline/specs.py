@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from builder.errors import RepobuildError
+from builder.errors import RenderError, RepobuildError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery
@@ -149,7 +149,10 @@ def exists(shop: Workshop, unit: Unit) -> bool:
     sources = known(shop.facts.sources.get(source_id(unit)))
     if unit.kind is not PackageKind.COMPAT32 or sources is None:
         return True
-    return has_compat32(sources.manifest, unit.driver.version)
+    try:
+        return has_compat32(sources.manifest, unit.driver.version)
+    except RenderError:  # told where it is rendered
+        return True
 
 
 def unit_state(shop: Workshop, unit: Unit) -> UnitState:
@@ -157,7 +160,11 @@ def unit_state(shop: Workshop, unit: Unit) -> UnitState:
     ledger = shop.store.ledger
     failure = ledger.failure(unit.scope)
     blocked, hint = _blocked(shop, unit)
-    job = None if blocked else make_job(shop, unit, record=False)
+    job = None
+    try:
+        job = None if blocked else make_job(shop, unit, record=False)
+    except RenderError as exc:  # of this unit alone: a file that no rule places, a value that rpm would misread
+        blocked, hint = exc.message, exc.hint
     return UnitState(
         unit=unit,
         key=job.key if job else None,

@@ -86,6 +86,7 @@ class ChrootBuilder:
                 chroot=request.buildroot.chroot,
                 base=root.parent,
                 srpm=request.srpm,
+                arch=request.arch,
                 resultdir=request.resultdir,
                 work=work,
                 tmpfs_size=tmpfs_size,

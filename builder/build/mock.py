@@ -119,6 +119,7 @@ class MockBuilder:
         assert kept is not None  # noqa: S101  this builder's buildroots have one
         with self._store.tmp() as tmp:
             settings = {
+                "rpmbuild_arch": request.arch,
                 "rpmbuild_timeout": int(request.timeout),
                 "environment": {"SOURCE_DATE_EPOCH": str(request.source_date_epoch)},
                 "macros": {f"%{name}": value for name, value in _macros(request).items()},

@@ -12,16 +12,18 @@ from builder.model.cells import Action, Decision, Unit
 from builder.model.matrix import Chroot, Delivery, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
+from builder.pipeline.archives import fetch_archives
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates
+from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
-from builder.pipeline.specs import unit_state
+from builder.pipeline.specs import exists, unit_state
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
@@ -85,7 +87,7 @@ def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[A
 
 def plan_units(shop: Workshop) -> tuple[Action, ...]:
     """Decide for every unit of the configuration from the facts known by now."""
-    states = [unit_state(shop, unit) for unit in shop.configuration.units]
+    states = [unit_state(shop, unit) for unit in shop.configuration.units if exists(shop, unit)]
     return plan_actions(states, shop.configuration.excluded)
 
 
@@ -104,6 +106,7 @@ def run(
         work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
+            fetch_archives(shop, work)
         if Stage.BUILD in stages:
             make_buildroots(shop, tuple(u for u in work if known(shop.facts.sources.get(source_id(u)))))
             if settings.compile:
@@ -176,6 +179,7 @@ def _publish(
     except RepobuildError as exc:
         failed = DistributionReport(distribution=distribution, arch=arch, streams=(), publication=None, error=exc)
         return failed, outcomes
+    tell_lost_gpus(shop, distribution, arch, streams)
     files = support_files(shop, distribution, arch, streams, outcomes)
     content = compose(shop, distribution, arch, streams, outcomes, signed, files)
     if not content.streams:

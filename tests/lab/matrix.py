@@ -164,6 +164,7 @@ def _branches(
         }
         if driver.source is not None:
             entry["sources"].append({"kind": "open-source", "arch": "noarch", "url": str(driver.source)})
+        entry["sources"] += [{"kind": kind, "arch": "x86_64", "url": str(path)} for kind, path in driver.archives]
         if modules is not None:
             entry["modules"] = list(modules)
         branches.setdefault(driver.branch, {**LIFETIMES[driver.branch], "drivers": []})["drivers"].append(entry)

@@ -125,6 +125,7 @@ def request_for(spec_file: SpecFile, buildroot: Buildroot, folder: Path, *, time
         srpm=srpm,
         buildroot=buildroot,
         resultdir=resultdir,
+        arch=buildroot.chroot.arch,
         source_date_epoch=EPOCH,
         timeout=timeout,
         jobs=2,

@@ -10,6 +10,8 @@ from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, St
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.plan.units import candidates, streams_of
 
+_KEPT = 2  # drivers of a stream that follows the newest: that one, and the one to go back to
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
@@ -81,8 +83,9 @@ def plan_streams(
     """The drivers of each stream of a distribution × arch.
 
     A branch stream carries the usable drivers of its branch, but none that would take a kernel's modules away which an
-    older one brought: its hosts could not upgrade. A stream without branch (``latest``) carries only the newest
-    *complete* driver: one whose packages and whose modules for every live kernel are there.
+    older one brought: its hosts could not upgrade. A stream without branch (``latest``) carries the newest *complete*
+    driver, one whose packages and whose modules for every live kernel are there, and the complete one before it, so
+    that its hosts can go back to what they had.
     """
     return tuple(_plan(s, matrix, distribution, arch, outcomes) for s in streams_of(matrix, distribution))
 
@@ -101,7 +104,7 @@ def _plan(
         else:
             held.append((driver.version, ready.reason))
     if stream.branch is None:
-        carried = carried[-1:]
+        carried = carried[-_KEPT:]
     return StreamPlan(stream=stream, drivers=tuple(carried), held=tuple(held))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -90,14 +90,19 @@ def stream_document(content: PublicationContent, part: StreamContent) -> dict[st
         "api": {"rpms": sorted(packages)},
         "artifacts": {"rpms": sorted(a.nevra.artifact for a in part.artifacts)},
     }
-    identity = json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
-    context = hashlib.sha256(identity).hexdigest()[:_CONTEXT]
     ordered: dict[str, Any] = {}
     for key, value in data.items():
         ordered[key] = value
         if key == "version":
-            ordered["context"] = context
+            ordered["context"] = content_context(data)
     return {"document": "modulemd", "version": 2, "data": ordered}
+
+
+def content_context(data: Mapping[str, Any]) -> str:
+    """The context of a stream's document: a digest of all else in it, so that no NSVCA stands for two contents."""
+    content = {key: value for key, value in data.items() if key != "context"}
+    identity = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(identity).hexdigest()[:_CONTEXT]
 
 
 def defaults_document(content: PublicationContent) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from builder.errors import ToolError
 from builder.publish.modulemd import content_context
-from builder.tools.createrepo import ListedPackage
+from builder.tools.createrepo import ListedPackage, read_repomd
 
 # Dependencies and packages of these names must come from the publication itself.
 OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia")
@@ -33,6 +36,15 @@ class ModuleIndex:
 
     streams: tuple[IndexedStream, ...]
     default_stream: str | None
+
+
+def read_index(folder: Path) -> ModuleIndex:
+    """The module index of a generation on disk; raises ToolError when it cannot be read."""
+    hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
+    index, faults = read_modules(gzip.decompress((folder / hrefs["modules"]).read_bytes()))
+    if index is None:
+        raise ToolError(f"{folder}: {faults[0]}")
+    return index
 
 
 class _Faulty(Exception):  # noqa: N818  never leaves this file

@@ -18,7 +18,7 @@ class Readiness:
     """How far a driver × flavor × way of delivery is on one distribution × arch."""
 
     usable: bool  # can be offered: packages whole and, where precompiled, at least one kernel has its module
-    complete: bool  # and every live kernel that is not excluded has its module
+    complete: bool  # and every live kernel has its module; one that a rule excludes has none
     reason: str  # why it is not usable or not complete
     served: frozenset[str] = frozenset()  # releases of kernels that have its module
     missing: frozenset[str] = frozenset()  # releases of kernels that should have it and do not

@@ -19,6 +19,12 @@ from tests.lab.runfile import LabDriver
 LAB = Path(__file__).parent
 # Lifetimes and GPU generations as in the production matrix.yaml, so that the support matrix reads the same.
 LIFETIMES: dict[str, dict[str, Any]] = {
+    "430": {
+        "type": "preview",
+        "eol": None,
+        "max_cuda": None,
+        "gpus": ["kepler", "maxwell", "pascal", "volta", "turing"],
+    },
     "470": {
         "type": "LTS",
         "eol": "2024",

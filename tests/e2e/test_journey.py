@@ -1,7 +1,8 @@
 """An admin's year on one host: every switch in one transaction, CUDA untouched, no kernel ever without its module.
 
 Real dnf 4, real kernels, kmods that were really built (of the light driver), scriptlets running, signatures checked.
-Each test is a step and leaves the host to the next one; after each step the host is looked at as a whole.
+Each test is a step and leaves the host to the next one, so they stand in one file; after each step the whole host is
+looked at.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The rule is not here: the newest nvidia-kmod-common says in its Conflicts which kernels it has no module for, and dnf
 keeps those out anyway, but with best=1 by refusing the whole upgrade. This takes them out of sight and says so.
-dnf --disableplugin=nvidia shows them again.
+dnf --disableplugin=nvidia shows them again. A kernel that was let in nevertheless (rpm --nodeps) is named each time.
 """
 
 import logging
@@ -31,6 +31,8 @@ class Nvidia(dnf.Plugin):
         families = {str(c).strip("( ").split()[0] for c in conflicts}
         families = {name[: -len(CORE)] for name in families if name.endswith(CORE)}
         installed = {p.name: p for p in self.base.sack.query().installed().latest()}
+        for core in self.base.sack.query().installed().filterm(provides=conflicts):
+            logger.warning("nvidia: %s is installed, but driver %s has no module for it yet", core, gate.version)
         for core in self.base.sack.query().available().filterm(provides=conflicts):
             family = core.name.removesuffix(CORE)
             self._hold(core, family, families - {family})

@@ -191,5 +191,6 @@ def _stream(entry: StreamFile, qualification: QualificationEntry) -> Stream:
         ),
         default_profile=entry.default_profile,
         distributions=tuple(entry.distributions),
+        default_instead_of=tuple(entry.default_instead_of),
         level=qualification.streams.get(entry.stream, qualification.level),
     )

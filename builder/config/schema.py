@@ -251,6 +251,8 @@ class StreamFile(_File):
     kmods: Annotated[Kmods, Field(strict=False)]
     default: bool = False
     """Exactly one stream of a distribution is its default."""
+    default_instead_of: list[Annotated[str, Field(pattern=_NAME)]] = []
+    """Streams whose place as the default this one takes: without it, publishing a changed default is refused."""
     summary: Text
     description: Text
     profiles: Annotated[dict[str, ProfileEntry], Field(min_length=1)]

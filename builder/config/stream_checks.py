@@ -50,6 +50,21 @@ def _stream(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
                 f"distributions: no distribution {place.text!r}{suggest(place.text, known)} {allowed(known)}",
             )
     yield from _profiles(node)
+    yield from _replaced_defaults(node)
+
+
+def _replaced_defaults(node: Node) -> Iterator[tuple[int, str]]:
+    """An acknowledgement that could never be meant."""
+    key, replaced = "default_instead_of", node.get("default_instead_of")
+    if replaced.elements and node.get("default").value is not True:
+        yield replaced.line, f"{key}: this stream is no default: write default: true, or take {key} out"
+    seen: set[str] = set()
+    for name in replaced.elements:
+        if name.text and name.text == node.get("stream").text:
+            yield name.line, f"{key}: {name.text!r} is this stream itself: name the former default"
+        if name.text and name.text in seen:
+            yield name.line, f"{key}: {name.text!r} stands here a second time"
+        seen.add(name.raw)
 
 
 def _branch_and_flavor(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:

@@ -216,6 +216,7 @@ class Stream:
     profiles: tuple[Profile, ...]
     default_profile: str
     distributions: tuple[str, ...] = ()  # empty: all
+    default_instead_of: tuple[str, ...] = ()  # former defaults that this one may replace: the change is meant
     level: Level = Level.STATIC  # of qualification that a cell must pass before this stream carries it
 
 

@@ -16,6 +16,7 @@ class StreamContent:
     stream: Stream
     driver_versions: tuple[str, ...]  # oldest first; the newest is what an install gets
     artifacts: tuple[Artifact, ...]  # signed binary RPMs, sorted by NEVRA
+    eol: str | None = None  # of its branch, "YYYY-MM" or "YYYY"; None where there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

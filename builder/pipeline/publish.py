@@ -91,6 +91,7 @@ def compose(
 ) -> PublicationContent:
     """What the publication of a distribution × arch holds; streams that are held back are not in it."""
     contents = []
+    eol = {branch.name: branch.eol for branch in shop.configuration.matrix.branches}
     for plan in streams:
         if plan.drivers:
             members = artifacts_of(units_of_stream(plan, outcomes))
@@ -100,6 +101,7 @@ def compose(
                     stream=replace(plan.stream, profiles=profiles, description=_description(shop, plan, arch)),
                     driver_versions=tuple(d.version for d in plan.drivers),
                     artifacts=tuple(signed[a.sha256] for a in members),
+                    eol=eol.get(plan.stream.branch) if plan.stream.branch is not None else None,
                 )
             )
     return PublicationContent(

@@ -12,13 +12,15 @@ from builder.model.nevra import Nevra
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.plan.units import candidates, streams_of
 
+_KEPT = 2  # drivers of a stream that follows the newest: that one, and the one to go back to
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
     """How far a driver × flavor × way of delivery is on one distribution × arch."""
 
     usable: bool  # can be offered: packages whole and, where precompiled, at least one kernel has its module
-    complete: bool  # and every live kernel that is not excluded has its module
+    complete: bool  # and every live kernel has its module; one that a rule excludes has none
     reason: str  # why it is not usable or not complete
     served: frozenset[str] = frozenset()  # releases of kernels that have its module
     missing: frozenset[str] = frozenset()  # releases of kernels that should have it and do not
@@ -83,8 +85,9 @@ def plan_streams(
     """The drivers of each stream of a distribution × arch.
 
     A branch stream carries the usable drivers of its branch, but none that would take a kernel's modules away which an
-    older one brought: its hosts could not upgrade. A stream without branch (``latest``) carries only the newest
-    *complete* driver: one whose packages and whose modules for every live kernel are there.
+    older one brought: its hosts could not upgrade. A stream without branch (``latest``) carries the newest *complete*
+    driver, one whose packages and whose modules for every live kernel are there, and the complete one before it, so
+    that its hosts can go back to what they had.
     """
     return tuple(_plan(s, matrix, distribution, arch, outcomes) for s in streams_of(matrix, distribution))
 
@@ -103,7 +106,7 @@ def _plan(
         else:
             held.append((driver.version, ready.reason))
     if stream.branch is None:
-        carried = carried[-1:]
+        carried = carried[-_KEPT:]
     return StreamPlan(stream=stream, drivers=tuple(carried), held=tuple(held))
 
 

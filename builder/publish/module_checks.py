@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from builder.tools.createrepo import ListedPackage
+from builder.errors import ToolError
+from builder.publish.modulemd import content_context
+from builder.tools.createrepo import ListedPackage, read_repomd
 
 # Dependencies and packages of these names must come from the publication itself.
 OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia", "libnvidia-nscq")
+_WITH_EPOCH = re.compile(r"-[0-9]+:[^-]+-[^-]+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,15 @@ class ModuleIndex:
 
     streams: tuple[IndexedStream, ...]
     default_stream: str | None
+
+
+def read_index(folder: Path) -> ModuleIndex:
+    """The module index of a generation on disk; raises ToolError when it cannot be read."""
+    hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
+    index, faults = read_modules(gzip.decompress((folder / hrefs["modules"]).read_bytes()))
+    if index is None:
+        raise ToolError(f"{folder}: {faults[0]}")
+    return index
 
 
 class _Faulty(Exception):  # noqa: N818  never leaves this file
@@ -54,6 +69,7 @@ def read_modules(data: bytes) -> tuple[ModuleIndex | None, list[str]]:
             continue
         if kind == "modulemd":
             streams[name] = body
+            faults.extend(_identity_faults(name, body))
         elif kind == "modulemd-defaults":
             defaults = body
     chosen = defaults.get("profiles") or {}
@@ -96,6 +112,16 @@ def _check_stream(body: dict[str, Any], name: str) -> None:
     artifacts = (body.get("artifacts") or {}).get("rpms")
     if not isinstance(artifacts, list) or not all(isinstance(a, str) for a in artifacts):
         raise _Faulty(f"stream {name}: no list of artifacts")
+
+
+def _identity_faults(name: str, body: dict[str, Any]) -> Iterator[str]:
+    """Clients and mirrors take one NSVCA for one content; our contexts are made of it (modulemd.content_context)."""
+    if body["context"] != content_context(body):
+        nsvca = ":".join(str(body[key]) for key in ("name", "stream", "version", "context", "arch"))
+        yield f"stream {name}: {nsvca} is the name of another content: its context is not made of this one"
+    for artifact in body["artifacts"]["rpms"]:
+        if not _WITH_EPOCH.search(artifact):
+            yield f"stream {name}: artifact {artifact} has no epoch: clients would not take it for the stream's"
 
 
 def _indexed(name: str, body: dict[str, Any], defaults: dict[str, Any]) -> IndexedStream:

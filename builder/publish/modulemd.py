@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -90,14 +91,19 @@ def stream_document(content: PublicationContent, part: StreamContent) -> dict[st
         "api": {"rpms": sorted(packages)},
         "artifacts": {"rpms": sorted(a.nevra.artifact for a in part.artifacts)},
     }
-    identity = json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
-    context = hashlib.sha256(identity).hexdigest()[:_CONTEXT]
     ordered: dict[str, Any] = {}
     for key, value in data.items():
         ordered[key] = value
         if key == "version":
-            ordered["context"] = context
+            ordered["context"] = content_context(data)
     return {"document": "modulemd", "version": 2, "data": ordered}
+
+
+def content_context(data: Mapping[str, Any]) -> str:
+    """The context of a stream's document: a digest of all else in it, so that no NSVCA stands for two contents."""
+    content = {key: value for key, value in data.items() if key != "context"}
+    identity = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(identity).hexdigest()[:_CONTEXT]
 
 
 def defaults_document(content: PublicationContent) -> dict[str, Any]:
@@ -110,10 +116,38 @@ def defaults_document(content: PublicationContent) -> dict[str, Any]:
     return {"document": "modulemd-defaults", "version": 1, "data": data}
 
 
+def obsoletes_document(content: PublicationContent, part: StreamContent) -> dict[str, Any] | None:
+    """When a stream's branch gets its last update, None where NVIDIA gave no date. A client reads its own clock.
+
+    Information: dnf shows it nowhere unless module_obsoletes is set, and nothing is named that would replace it, so
+    that no host is moved. ``modified`` has to be there; it is the same date, so a later one takes the place of this.
+    """
+    if part.eol is None:
+        return None
+    end = last_day(part.eol)
+    data = {
+        "modified": f"{end}T00:00Z",
+        "module": content.module,
+        "stream": part.stream.name,
+        "eol_date": f"{end}T00:00Z",
+        "message": f"R{part.stream.branch} drivers get no updates from NVIDIA after {part.eol}",
+    }
+    return {"document": "modulemd-obsoletes", "version": 1, "data": data}
+
+
+def last_day(date: str) -> str:
+    """The last day of a year or month: ``2026`` is 2026-12-31, ``2026-02`` is 2026-02-28."""
+    year, _, month = date.partition("-")
+    last = int(month or 12)
+    return f"{year}-{last:02}-{calendar.monthrange(int(year), last)[1]}"
+
+
 def modules_yaml(content: PublicationContent) -> bytes:
-    """All module documents of a publication, defaults first, streams by name; every string value in quotes."""
+    """All module documents of a publication: defaults, streams by name, ends of life; every string value in quotes."""
     documents = [defaults_document(content)]
-    documents += [stream_document(content, part) for part in sorted(content.streams, key=lambda p: p.stream.name)]
+    parts = sorted(content.streams, key=lambda part: part.stream.name)
+    documents += [stream_document(content, part) for part in parts]
+    documents += [document for part in parts if (document := obsoletes_document(content, part)) is not None]
     text: str = yaml.dump_all(
         [_quote(document) for document in documents],
         Dumper=_Dumper,

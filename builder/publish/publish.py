@@ -13,6 +13,7 @@ from builder.errors import PublishError, ToolError
 from builder.model.cells import Artifact
 from builder.model.publication import Publication, PublicationContent
 from builder.publish.content_checks import content_faults, reuse_faults
+from builder.publish.defaults import check_default
 from builder.publish.generations import RECORD, Repository, link_file, write_atomic
 from builder.publish.modulemd import modules_yaml
 from builder.store.files import sync_path, sync_tree
@@ -51,6 +52,8 @@ def publish(
     repository = Repository(repo)
     with repository.writing():
         current = repository.current(content.distribution, content.arch)
+        if current is not None:
+            check_default(content, repository.place(current))
         if digest != current or not repository.place(digest).is_dir():
             _check_reuse(repository, content, subject)
             _check_key(repository, public_key, subject)

@@ -7,7 +7,6 @@ taken as there (``verify --with-repo`` looks at that).
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,9 +17,8 @@ from typing import Any
 
 import solv
 
-from builder.errors import ToolError
 from builder.model.naming import COMPAT32_ARCHES, repository_arch
-from builder.publish.module_checks import OWN, IndexedStream, ModuleIndex, read_modules
+from builder.publish.module_checks import OWN, IndexedStream, read_index
 from builder.tools.createrepo import read_repomd
 
 _DRIVER, _DKMS, _CUDA_DRIVERS = "nvidia-driver", "dkms-nvidia", "cuda-drivers"
@@ -69,14 +67,6 @@ def prove_transitions(folder: Path, previous: Path | None) -> Proof:
     faults = [fault for name in trials.new.streams for fault in trials.installs(name)]
     faults += [fault for name in trials.new.streams for fault in trials.moves(name)]
     return Proof(transitions=trials.count, faults=tuple(faults))
-
-
-def _index(folder: Path) -> ModuleIndex:
-    hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
-    index, faults = read_modules(gzip.decompress((folder / hrefs["modules"]).read_bytes()))
-    if index is None:
-        raise ToolError(f"{folder}: {faults[0]}")
-    return index
 
 
 @dataclass(slots=True, kw_only=True, repr=False)  # libsolv's objects must not be printed once their pool is gone
@@ -133,7 +123,7 @@ class _Trials:
         repo.add_rpmmd(handle, None, 0)
         handle.close()
         packages = {f"{s.name}-{s.evr if ':' in s.evr else '0:' + s.evr}.{s.arch}": s for s in repo.solvables}
-        return _Generation(streams={s.name: s for s in _index(folder).streams}, packages=packages)
+        return _Generation(streams={s.name: s for s in read_index(folder).streams}, packages=packages)
 
     def _made(self, name: str, evr: str, *, requires: Iterable[str] = (), provides: Iterable[str] = ()) -> Any:
         made = self.others.add_solvable()

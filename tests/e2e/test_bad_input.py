@@ -21,7 +21,7 @@ from tests.lab.matrix import write_lab_matrix
 from tests.lab.runfile import LabDriver
 
 NEW = "535.274.02"  # a driver that joins a branch which is published already
-PUBLISHED = {"r535-open": ["535.261.03"], "r550-open": ["550.163.01"], "latest": ["550.163.01"]}
+PUBLISHED = {"r535-open": ["535.261.03"], "r550-open": ["550.163.01"], "latest": ["535.261.03", "550.163.01"]}
 TEN = Path(__file__).parent.parent / "assets/config/ten-mistakes"
 
 

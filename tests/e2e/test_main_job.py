@@ -43,7 +43,7 @@ def published(
     (distribution,) = document["distributions"]
     assert {s["stream"]: s["drivers"] for s in distribution["streams"]} == {
         **{name: [version] for name, (version, _) in EXPECTED.items()},
-        "latest-dkms": ["550.163.01"],
+        **{name: ["535.261.03", "550.163.01"] for name in ("latest", "latest-dkms")},
     }
     return job
 

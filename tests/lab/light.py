@@ -22,7 +22,8 @@ from tests.lab.runfile import LabDriver, cached_run, lab_driver, print_drivers
 
 FORMAT = 5  # of the trees laid out here; the sources have their own digest
 SOURCES = Path(__file__).parent / "light"
-VERSIONS = ("470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")  # real versions, stand-in content
+# Real versions, stand-in content.
+VERSIONS = ("430.64", "470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")
 LICENSES = {"open": "Dual MIT/GPL", "proprietary": "Proprietary"}
 TREES = {"open": "kernel-open", "proprietary": "kernel"}
 _BLOB_FLAGS = (

@@ -20,6 +20,12 @@ LAB = Path(__file__).parent
 MOCK_TEMPLATE = LAB / "mock-configs/lab9.cfg.j2"
 # Lifetimes and GPU generations as in the production matrix.yaml, so that the support matrix reads the same.
 LIFETIMES: dict[str, dict[str, Any]] = {
+    "430": {
+        "type": "preview",
+        "eol": None,
+        "max_cuda": None,
+        "gpus": ["kepler", "maxwell", "pascal", "volta", "turing"],
+    },
     "470": {
         "type": "LTS",
         "eol": "2024",

@@ -10,7 +10,9 @@ from builder.model.cells import Artifact, PackageKind
 from builder.model.gate import GateKernel
 from builder.model.matrix import Driver, Flavor, Kmods
 from builder.model.naming import ARCHIVE_KINDS
+from builder.model.publication import PublicationContent, StreamContent
 from builder.model.sources import SpecFile
+from builder.publish.modulemd import obsoletes_document
 from builder.render import (
     render_archive,
     render_compat32,
@@ -28,6 +30,7 @@ from tests.golden import sample
 from tests.lab.light_archives import write_archive
 from tests.tools.fake_trees import write_tarball
 from tests.tools.kmod_building import build_kmod, host_kernel, with_objects
+from tests.tools.publishing import stream
 from tests.tools.rpm_building import artifact, build
 
 WITH_MODULES = (sample.K427, sample.K503)
@@ -72,6 +75,17 @@ def stub(name: str, evr: str, provides: list[str], requires: list[str], top: Pat
     text = "\n".join([*lines, "%description", "x", "%files", ""])
     (built,) = build(SpecFile(filename=f"{name}.spec", text=text, sources=()), top)
     return built
+
+
+def ended(name: str) -> dict[str, object]:
+    """What clients are told of a stream whose branch got its last update long ago."""
+    part = StreamContent(stream=stream(name), driver_versions=(), artifacts=(), eol="2024")
+    of = PublicationContent(
+        module="nvidia-driver", distribution="el9", platform="el9", arch="x86_64", streams=(part,), sources=()
+    )
+    document = obsoletes_document(of, part)
+    assert document is not None
+    return document
 
 
 class Repository:
@@ -153,6 +167,7 @@ class Repository:
         profiles = {name: ["default"] for name in self.streams}
         defaults = {"module": "nvidia-driver", "stream": "r535", "profiles": profiles}
         documents.append({"document": "modulemd-defaults", "version": 1, "data": defaults})
+        documents.append(ended("r535-open"))
         (self.folder / "modules.yaml").write_text(yaml.safe_dump_all(documents, explicit_start=True, explicit_end=True))
         run(["createrepo_c", "-q", "--compress-type", "gz", self.folder], timeout=120)
 

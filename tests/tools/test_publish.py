@@ -267,6 +267,37 @@ def test_every_contradiction_of_a_content_is_named_in_one_go(shop: Shop, tmp_pat
     ]
 
 
+def test_another_default_stream_is_refused_until_it_names_the_one_whose_place_it_takes(
+    shop: Shop, tmp_path: Path
+) -> None:
+    rpms = [shop.rpms["nvidia-driver-535.261.03-1.lab9"], shop.rpms["nvidia-kmod-common-535.261.03-7.open.lab9"]]
+
+    def with_default(name: str, *instead_of: str) -> PublicationContent:
+        streams = [stream(one, default=one == name) for one in ("latest", "r535")]
+        told = [replace(one, default_instead_of=instead_of if one.default else ()) for one in streams]
+        return content_of([(one, ["535.261.03"], rpms) for one in told])
+
+    repo = tmp_path / "repo"
+    first = put(shop, with_default("latest"), repo)
+    with pytest.raises(PublishError) as caught:
+        put(shop, with_default("r535"), repo)
+    assert caught.value.message == "lab9/x86_64: the default stream would change from 'latest' to 'r535'"
+    assert caught.value.hint is not None
+    assert "default_instead_of: [latest] into streams/r535.yaml" in caught.value.hint
+    assert current_generation(repo, "lab9", "x86_64") == first.digest
+    with pytest.raises(PublishError):
+        put(shop, with_default("r535", "r550"), repo)
+    assert put(shop, with_default("r535", "r550", "latest"), repo).changed
+
+
+def test_a_default_that_is_held_back_and_comes_again_needs_no_word(shop: Shop, tmp_path: Path) -> None:
+    rpms = [shop.rpms["nvidia-driver-535.261.03-1.lab9"], shop.rpms["nvidia-kmod-common-535.261.03-7.open.lab9"]]
+    latest = (stream("latest", default=True), ["535.261.03"], rpms)
+    r535 = (stream("r535"), ["535.261.03"], rpms)
+    for streams in ([latest, r535], [r535], [latest, r535]):
+        assert put(shop, content_of(streams), tmp_path / "repo").changed
+
+
 def test_an_rpm_file_name_is_never_used_again_for_other_bytes(shop: Shop, tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     first = put(shop, two_streams(shop.rpms), repo)

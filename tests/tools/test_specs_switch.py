@@ -254,6 +254,17 @@ def test_with_the_plugin_an_upgrade_goes_past_a_kernel_without_a_module_and_says
     assert evr not in client.kernels()
 
 
+def test_hosts_of_a_stream_whose_branch_has_ended_are_not_disturbed(client: Client) -> None:
+    """The repository tells the end of r535-open; dnf keeps it to itself."""
+    client.dnf("module", "install", "nvidia-driver:r535-open")
+    client.dnf("upgrade", "--exclude=kernel-core")
+    assert "r535-open [e]" in " ".join(client.dnf("module", "list", "--enabled").stdout.split())
+    client.has(nvidia_driver="535.261.03-1.el9")
+    client.dnf("module", "switch-to", "nvidia-driver:r550-open")
+    client.dnf("module", "switch-to", "nvidia-driver:r535-open")
+    client.has(nvidia_driver="535.261.03-1.el9")
+
+
 def test_the_plugin_holds_nothing_back_in_a_dkms_stream_and_leaves_with_a_switch_to_one(client: Client) -> None:
     client.dnf("module", "install", "nvidia-driver:r550")
     client.has(dnf_plugin_nvidia="550.163.01-1.el9")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from builder.errors import VerifyError
 from builder.publish import verify_publication
+from builder.publish.modulemd import content_context
 from builder.tools.createrepo import write_metadata
 from tests.tools.publishing import EPOCH, Shop, content_of, make_rpms, put_path, sign_all, stream
 from tests.tools.tampering import alter_modules, alter_repomd, flip, overwrite, reindex, resign
@@ -143,6 +145,31 @@ def test_a_stream_that_yaml_reads_as_a_number_or_an_unknown_key(shop: Shop, repo
     details = look(repo, shop, tmp_path)
     assert "modules.yaml, document 2: stream: 418 is not a string" in details
     assert any("Unexpected key in data: colour" in d for d in details)
+
+
+def test_an_nsvca_that_stands_for_another_content(shop: Shop, repo: Path, tmp_path: Path) -> None:
+    """A document altered under the name it had: clients that cached the former one would never see it."""
+
+    def alter(documents: list[dict[str, Any]]) -> None:
+        documents[2]["data"]["summary"] = "something else"
+
+    reindex(shop.signer, repo, alter)
+    (fault,) = look(repo, shop, tmp_path)
+    assert re.fullmatch(
+        r"stream r535-open: nvidia-driver:r535-open:5350261\S+ is the name of another content: .*", fault
+    )
+
+
+def test_an_artifact_without_its_epoch(shop: Shop, repo: Path, tmp_path: Path) -> None:
+    def forget(documents: list[dict[str, Any]]) -> None:
+        rpms = documents[2]["data"]["artifacts"]["rpms"]
+        documents[2]["data"]["artifacts"]["rpms"] = [a.replace("nvidia-driver-3:", "nvidia-driver-") for a in rpms]
+        documents[2]["data"]["context"] = content_context(documents[2]["data"])
+
+    reindex(shop.signer, repo, forget)
+    details = look(repo, shop, tmp_path)
+    artifact = "nvidia-driver-535.261.03-1.lab9.x86_64"
+    assert f"stream r535-open: artifact {artifact} has no epoch: clients would not take it for the stream's" in details
 
 
 def test_a_package_whose_gate_is_only_in_another_stream(shop: Shop, tmp_path: Path) -> None:

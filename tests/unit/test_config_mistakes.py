@@ -281,6 +281,12 @@ IN_STREAMS = [
      "'precompiled'")),
     ("r535.yaml", "kmods: precompiled", "kmods: precompiled\ndefault: true",
      "default: lab9 has the default stream 'latest' already"),
+    ("r535.yaml", "kmods: precompiled", "kmods: precompiled\ndefault_instead_of: [latest]",
+     "default_instead_of: this stream is no default: write default: true, or take default_instead_of out"),
+    ("latest.yaml", "default: true", "default: true\ndefault_instead_of: [latest]",
+     "default_instead_of: 'latest' is this stream itself: name the former default"),
+    ("latest.yaml", "default: true", "default: true\ndefault_instead_of: [r535, r535]",
+     "default_instead_of: 'r535' stands here a second time"),
     ("latest-dkms.yaml", "[lab9]", "[lab8]", ("distributions: no distribution 'lab8', did you mean 'lab9'? "
      "(allowed: lab9, lab7)")),
     ("latest-dkms.yaml", "default_profile: small", "default_profile: smal",

@@ -166,6 +166,22 @@ def test_the_context_follows_the_content_so_no_nsvca_stands_for_two_contents() -
     assert all(len(c) == 8 and set(c) <= set("0123456789abcdef") for c in contexts)
 
 
+@pytest.mark.parametrize(("eol", "day"), [("2024", "2024-12-31"), ("2026-06", "2026-06-30"), ("2024-02", "2024-02-29")])
+def test_a_branch_that_ends_is_told_with_its_last_day_and_nothing_that_would_move_a_host(eol: str, day: str) -> None:
+    ends = replace(part("r535", artifact("nvidia-driver")), eol=eol)
+    goes_on = part("latest", artifact("nvidia-driver"), default=True)
+    found = documents(ends, goes_on)
+    assert [d["document"] for d in found] == ["modulemd-defaults", "modulemd", "modulemd", "modulemd-obsoletes"]
+    assert found[-1]["data"] == {
+        "modified": f"{day}T00:00Z",
+        "module": "nvidia-driver",
+        "stream": "r535",
+        "eol_date": f"{day}T00:00Z",
+        "message": f"R535 drivers get no updates from NVIDIA after {eol}",
+    }
+    assert modulemd_fault(modules_yaml(content(ends, goes_on))) is None
+
+
 def test_the_bytes_do_not_depend_on_the_order_of_streams_and_artifacts() -> None:
     one, two = artifact("nvidia-driver"), artifact("nvidia-modprobe")
     first = content(part("a", one, two), part("b", two))

@@ -119,9 +119,12 @@ def test_a_key_changes_with_everything_that_can_change_bytes(matrix: Matrix) -> 
     assert unit_key(spec, **base) == keys[0]  # type: ignore[arg-type]
 
 
-def test_latest_follows_the_newest_driver_that_has_a_module_for_every_kernel(matrix: Matrix) -> None:
+def test_latest_follows_the_newest_driver_that_has_a_module_for_every_kernel_and_keeps_the_one_before(
+    matrix: Matrix,
+) -> None:
     units = units_of(matrix)
-    assert [d.version for d in planned(matrix, [outcome(u) for u in units])["latest"].drivers] == ["550.163.01"]
+    plan = planned(matrix, [outcome(u) for u in units])["latest"]
+    assert [d.version for d in plan.drivers] == ["535.261.03", "550.163.01"]
     one = next(u for u in units if u.cell and u.driver.version == "550.163.01")
     plans = planned(matrix, [outcome(u, ok=u is not one) for u in units])
     assert [d.version for d in plans["latest"].drivers] == ["535.261.03"]

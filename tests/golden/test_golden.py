@@ -47,6 +47,7 @@ def test_every_template_has_a_golden_file() -> None:
         "dkms-nvidia.spec.j2",
         "cuda-drivers.spec.j2",
         "nvidia-open.spec.j2",
+        "nvidia-driver-release.spec.j2",
     }
     configs = {p.name.removesuffix(".j2") for p in template_folder("mock-configs").glob("[!_]*.j2")}
     assert configs <= set(MOCK_CONFIGS)

@@ -28,20 +28,18 @@ EPOCH = publishing.EPOCH
 
 
 class BranchRepos:
-    """Builds every package once; publishes what ``latest`` carries first, and then something newer."""
+    """Signs every package once; publishes what ``latest`` carries first, and then something newer."""
 
-    def __init__(self, top: Path, signer: Signer) -> None:
+    def __init__(self, top: Path, signer: Signer, built: Repository) -> None:
         self.top = top
         self.signer = signer
         self.repo = top / "published"
         self.streams: dict[str, list[Artifact]] = {}
-        built = Repository(top / "built")
-        built.make()
         self.base = top / "base"  # what the distribution brings: not ours, not signed
         self.base.mkdir()
         for name in (*STUBS, "kernel-core"):
             for rpm in built.folder.glob(f"{name}-[0-9]*.rpm"):
-                rpm.rename(self.base / rpm.name)
+                (self.base / rpm.name).hardlink_to(rpm)
         run(["createrepo_c", "-q", "--compress-type", "gz", self.base], timeout=120)
         everything = {a.path.name: read_artifact(a.path) for one in built.streams.values() for a in one}
         for name, (driver, _, _) in STREAMS.items():

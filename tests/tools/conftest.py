@@ -9,8 +9,9 @@ import pytest
 from builder.sign import Signer, new_key
 from tests.lab.archive import LabUnavailableError
 from tests.lab.dnf5 import make_dnf5
-from tests.need import need, need_root
+from tests.need import need, need_header, need_root
 from tests.tools.publishing import PACKAGES, REQUIRES, Shop, make_rpms, put_path, sign_all, two_streams
+from tests.tools.stream_repository import Repository
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +48,14 @@ def dnf5_root() -> Path:
     if root is None:
         pytest.skip("no dnf5 in the host's archive")
     return root
+
+
+@pytest.fixture(scope="session")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """Small RPMs of the real specs as a modular repository; nobody writes into it."""
+    need("rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
+    need_header("zstd.h")
+    need_root()
+    repository = Repository(tmp_path_factory.mktemp("streams"))
+    repository.make()
+    return repository

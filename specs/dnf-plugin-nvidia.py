@@ -35,7 +35,7 @@ class Nvidia(dnf.Plugin):
             family = core.name.removesuffix(CORE)
             self._hold(core, family, families - {family})
             here = installed.get(core.name)
-            if here is None or core > here:
+            if here is not None and core > here:  # what an upgrade would bring
                 logger.warning(
                     "nvidia: %s is held back: driver %s has no module for it yet (%s)", core, gate.version, gate
                 )

@@ -2,7 +2,7 @@
 # Remembers what NVIDIA's conftest.sh asks the compiler about a kernel. The time changes, the bytes never do: a question
 # is known by the SHA-256 of all that can change its answer, and whatever is not understood goes to the compiler.
 #
-#   nvidia-conftest-cache.sh prepare FOLDER TREE DEVEL SOURCE CC [ANSWERS]   before make; FOLDER is made
+#   nvidia-conftest-cache.sh prepare FOLDER TREE DEVEL SOURCE CC [ANSWERS [-jN]]   before make; FOLDER is made
 #   make REPOBUILD_CONFTEST=FOLDER/conftest.mk …                             says nothing when TREE was not prepared
 #   nvidia-conftest-cache.sh collect FOLDER OUTPUT                           after make; OUTPUT is always written
 #   nvidia-conftest-cache.sh cc FOLDER …                                     the compiler that conftest.sh is given
@@ -59,7 +59,7 @@ reachable() {
 }
 
 prepare() {
-    folder=$1 tree=$(cd "$2" && pwd -P) devel=$3 source=$4 cc=$5 answers=${6:-}
+    folder=$1 tree=$(cd "$2" && pwd -P) devel=$3 source=$4 cc=$5 answers=${6:-} jobs=${7:-}
     here=$(cd "$(dirname "$0")" && pwd -P)/$(basename "$0")
     rm -rf "$folder"
     mkdir -p "$folder/answers" || return 1
@@ -120,8 +120,34 @@ ifeq (\$(findstring $here,\$(NV_CONFTEST_CMD)),)
 \$(error repobuild: Kbuild calls conftest.sh in an unknown way: \$(NV_CONFTEST_CMD))
 endif
 END
-    printf '\nifneq ($(REPOBUILD_CONFTEST),)\ninclude $(REPOBUILD_CONFTEST)\nendif\n' >>"$tree/Kbuild"
+    {
+        printf 'ifneq ($(REPOBUILD_CONFTEST),)\n-include $(dir $(REPOBUILD_CONFTEST))before.mk\nendif\n'
+        cat "$tree/Kbuild"
+        printf '\nifneq ($(REPOBUILD_CONFTEST),)\ninclude $(REPOBUILD_CONFTEST)\nendif\n'
+    } >"$folder/Kbuild"
+    if grep -qFx "$TIE" "$tree/Kbuild"; then make_headers_first; fi
+    cat "$folder/Kbuild" >"$tree/Kbuild"
     say "$(ls "$folder/answers" | wc -l) known, identity $identity${shared:+, of this tree alone: $shared}"
+}
+
+# Kbuild ties each of some 200 objects to each of some 400 parts of conftest's headers, and make walks all these ties
+# again whenever it starts or ends a part: a third of the time that a kernel's remembered answers leave. So a make that
+# knows of no object makes the headers, when Kbuild is read for the objects, which are then tied to nothing.
+TIE='$(addprefix $(obj)/,$(NV_OBJECTS_DEPEND_ON_CONFTEST)): | $(NV_CONFTEST_HEADERS)'
+make_headers_first() {
+    cat >"$folder/before.mk" <<'END'
+ifeq ($(REPOBUILD_HEADERS),)
+override NV_OBJECTS_DEPEND_ON_CONFTEST :=
+endif
+END
+    cat >>"$folder/conftest.mk" <<END
+ifeq (\$(REPOBUILD_HEADERS)\$(wildcard $folder/headers-made),)
+\$(shell \$(MAKE) $jobs \$(build)=\$(obj) REPOBUILD_HEADERS=1 \$(NV_CONFTEST_HEADERS) >&2 && : >$folder/headers-made)
+ifeq (\$(wildcard $folder/headers-made),)
+\$(error repobuild: conftest's headers could not be made)
+endif
+endif
+END
 }
 
 # The question as text, nothing when it cannot be remembered.
@@ -278,7 +304,7 @@ compile() {
     text=$question
     if [ "$text" = - ]; then
         text=$folder/text.$$
-        cat >"$text"
+        while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "$line"; done >"$text" # starts no program
     fi
     export q_tree="$tree" q_devel="$devel" q_source="$source" q_own="$own" q_words="$words" q_identity="$identity"
     export q_file="$text" q_flags="$all" q_autoconf="$autoconf"
@@ -299,9 +325,8 @@ compile() {
         q_status=$status awk "$VERDICT" "$folder/said.$$" || key=$EMPTY
         [ "$status" -le 1 ] || key=$EMPTY
         echo "$status $question $key" >>"$folder/asked"
+        rm -f "$folder/said.$$"
     fi
-    if [ "$question" = - ]; then rm -f "$text"; fi
-    rm -f "$folder/said.$$"
     # A short line is appended whole, whoever else appends.
     if [ "$key" != "$EMPTY" ]; then echo "$key $status" >>"$folder/used"; fi
     return "$status"

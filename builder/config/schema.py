@@ -84,6 +84,8 @@ class DistributionEntry(_File):
     arches: Annotated[list[Arch], Field(min_length=1)]
     payload: Annotated[str, Field(pattern=_PAYLOAD)] = "w3.zstdio"
     """%_binary_payload: what this distribution's rpm reads."""
+    other_kernels: list[Name] = []
+    """Packages that own vmlinuz of kernels that this matrix has none of: kept out as those without a module are."""
     buildroot: BuildrootEntry
 
 

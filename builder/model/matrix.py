@@ -125,6 +125,7 @@ class Distribution:
     chroots: tuple[Chroot, ...]  # one an arch, same order as arches
     kernels: tuple[Kernel, ...]  # sorted by variant, then EVR
     payload: str = "w3.zstdio"  # %_binary_payload: what this distribution's rpm reads
+    other_kernels: tuple[str, ...] = ()  # names of kernel packages that never have a module here, e.g. "kernel-rt-core"
 
     def chroot(self, arch: str) -> Chroot:
         """The buildroot description of one arch of this distribution."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,38 +19,41 @@ MODULES_FILE = "modules.json"
 
 
 def pack_modules(
-    rpm: Path, folder: str, names: Sequence[str], objects: Sequence[KernelObject], target: Path
+    rpm: Path, folder: str, names: Sequence[str], objects: Sequence[KernelObject], target: Path, jobs: int = 1
 ) -> tuple[PackedModule, ...]:
     """Pack the modules that an RPM has below ``folder`` into ``target``, each against its own object where it has one.
 
-    Each is unpacked again and compared. Raises BuildError for a module that is not there, ToolError.
+    ``jobs`` at a time; each is unpacked again and compared. Raises BuildError for a missing module, ToolError.
     """
     members = {name: f"{folder}/{name}.ko" for name in names}
     found = extract_members(rpm, tuple(members.values()))
-    by_module = {o.module: o for o in objects}
-    packed = []
-    for name, member in sorted(members.items()):
-        image = found.get(member)
-        if image is None:
+    for member in members.values():
+        if member not in found:
             raise BuildError(f"{rpm.name}: has no {member}", hint="the driver's modules in matrix.yaml name it")
-        plain, path = target / f"{name}.ko", target / f"{name}.ko.zst"
-        plain.write_bytes(image)
-        against = by_module.get(name)
-        pack_file(plain, path, against.path if against else None)
-        unpack_file(path, plain, against.path if against else None)
-        if plain.read_bytes() != image:
-            raise ToolError(f"{name}.ko: zstd did not give back what it had packed")
-        plain.unlink()
-        packed.append(
-            PackedModule(
-                name=name,
-                path=path,
-                sha256=hashlib.sha256(image).hexdigest(),
-                size=len(image),
-                object_sha256=against.sha256 if against else None,
-            )
-        )
-    return tuple(packed)
+    by_module = {o.module: o for o in objects}
+
+    def pack(name: str) -> PackedModule:
+        return _pack_module(name, found[members[name]], by_module.get(name), target)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return tuple(pool.map(pack, sorted(members)))
+
+
+def _pack_module(name: str, image: bytes, against: KernelObject | None, target: Path) -> PackedModule:
+    plain, path = target / f"{name}.ko", target / f"{name}.ko.zst"
+    plain.write_bytes(image)
+    pack_file(plain, path, against.path if against else None)
+    unpack_file(path, plain, against.path if against else None)
+    if plain.read_bytes() != image:
+        raise ToolError(f"{name}.ko: zstd did not give back what it had packed")
+    plain.unlink()
+    return PackedModule(
+        name=name,
+        path=path,
+        sha256=hashlib.sha256(image).hexdigest(),
+        size=len(image),
+        object_sha256=against.sha256 if against else None,
+    )
 
 
 def unpack_module(packed: Path, against: Path | None, scratch: Path) -> bytes:

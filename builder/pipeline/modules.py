@@ -56,7 +56,8 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
             if len(rpms) != 1:
                 raise BuildError(f"{job.unit.id}: the compilation left {len(rpms)} packages, one is expected")
             objects = objects_of(cell, job.sources)
-            packed = pack_modules(rpms[0], MODULES_FOLDER, cell.driver.modules, objects, folder)
+            jobs = shop.settings.make_jobs
+            packed = pack_modules(rpms[0], MODULES_FOLDER, cell.driver.modules, objects, folder, jobs)
             for log in resultdir.glob("*.log"):
                 log.rename(folder / log.name)
             _remember_answers(shop, devel, rpms[0])

@@ -51,18 +51,20 @@ def render_gate(
         obsoletes=_obsoletes(known, flavor, kmods),
         requires=(*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
         recommends=(*recommends, *([] if dkms else beside)),
-        conflicts=() if dkms else tuple(kernel_conflicts(known)),
+        conflicts=() if dkms else tuple(kernel_conflicts(known, unit.distribution.other_kernels)),
+        kept_out=tuple(n for n in unit.distribution.other_kernels if n not in {k.kernel.core.name for k in known}),
         supported=tuple(f"{k.kernel.core}" for k in known if k.kmod),
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())
 
 
-def kernel_conflicts(known: Sequence[GateKernel]) -> Iterator[str]:
+def kernel_conflicts(known: Sequence[GateKernel], others: Sequence[str] = ()) -> Iterator[str]:
     """What keeps kernels without a module out: below the first, in every gap, above the last, for each package name.
 
-    ``known`` is sorted by core package name and EVR. A name none of whose kernels has a module is kept out whole.
+    ``known`` is sorted by core package name and EVR. A name none of whose kernels has a module is kept out whole, as
+    are those of ``others``.
     """
-    for name in dict.fromkeys(k.kernel.core.name for k in known):
+    for name in dict.fromkeys((*(k.kernel.core.name for k in known), *others)):
         supported = [k.kernel.core for k in known if k.kernel.core.name == name and k.kmod]
         if not supported:
             yield name

@@ -84,6 +84,7 @@ def distribution(name: str = "el9", **changes: object) -> Distribution:
     )
     values: dict[str, object] = {
         "name": name,
+        "other_kernels": ("kernel-64k-core",),
         "title": "Enterprise Linux 9",
         "platform": name,
         "dist_tag": f".{name}",

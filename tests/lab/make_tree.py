@@ -76,7 +76,7 @@ def make_modules(
     told = ""
     started = time.monotonic()
     if answers is not None:
-        run(["sh", SHIM, "prepare", state, place, devel, devel, compiler, given], timeout=_TIMEOUT)
+        run(["sh", SHIM, "prepare", state, place, devel, devel, compiler, given, f"-j{jobs}"], timeout=_TIMEOUT)
         words.append(f"REPOBUILD_CONFTEST={state}/conftest.mk")
     run(["make", *words], cwd=place, timeout=_TIMEOUT, env={"PATH": os.environ["PATH"]})
     if answers is not None:

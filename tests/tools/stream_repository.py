@@ -26,6 +26,7 @@ from tests.tools.kmod_building import build_kmod, host_kernel, with_objects
 from tests.tools.rpm_building import artifact, build
 
 WITH_MODULES = (sample.K427, sample.K503)
+OTHER_KERNEL = "kernel-64k-core"  # of the distribution; no kernel of the matrix comes in it
 STREAMS = {
     "r535": (sample.D535, Flavor.PROPRIETARY, Kmods.PRECOMPILED),
     "r535-open": (sample.D535, Flavor.OPEN, Kmods.PRECOMPILED),
@@ -85,6 +86,7 @@ class Repository:
         for kernel in (*WITH_MODULES, sample.K570):
             evr = kernel.core.evr
             self.keep([stub("kernel-core", f"{evr.version}-{evr.release}", ["installonlypkg(kernel)"], [], self.top)])
+        self.keep([stub(OTHER_KERNEL, "5.14.0-503.11.1.el9_5", ["installonlypkg(kernel)"], [], self.top)])
         for driver in (sample.D535, sample.D550):
             self.make_driver(driver)
         self.write_metadata()

@@ -273,6 +273,56 @@ def test_a_kbuild_that_calls_conftest_otherwise_fails_loudly(probe: Probe) -> No
     assert "Kbuild calls conftest.sh in an unknown way" in done.stderr
 
 
+TIED = """
+NV_OBJECTS_DEPEND_ON_CONFTEST += one.o
+NV_CONFTEST_HEADERS := $(obj)/made/headers.h
+$(addprefix $(obj)/,$(NV_OBJECTS_DEPEND_ON_CONFTEST)): | $(NV_CONFTEST_HEADERS)
+$(obj)/made/headers.h:
+\t@mkdir made && { $(HEADER); } > $@
+$(obj)/one.o:
+\tcp made/headers.h $@
+all: $(obj)/one.o
+\t@echo 'tied: $(NV_OBJECTS_DEPEND_ON_CONFTEST)'
+"""
+
+
+def make_tied(probe: Probe, header: str, text: str = TIED) -> subprocess.CompletedProcess[str]:
+    """Make a Kbuild whose one object is tied to conftest's one header, as kbuild calls it."""
+    need("make")
+    (probe.tree / "Kbuild").write_text(KBUILD + text)
+    probe.shim("prepare", probe.state, ".", probe.devel, probe.devel, "gcc", "", "-j2")
+    # A make below another, as kbuild's is, hands on in its environment what the command line of the first says.
+    words = {"build": "-f Kbuild obj", "src": ".", "CC": "gcc", "ARCH": "x86_64", "HEADER": header}
+    environment = {**os.environ, **words, "REPOBUILD_CONFTEST": f"{probe.state}/conftest.mk"}
+    argv = ["make", "-j2", "-f", "Kbuild", "obj=.", "all"]
+    return subprocess.run(
+        argv, cwd=probe.tree, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_headers_are_made_before_the_objects_and_once(probe: Probe) -> None:
+    done = make_tied(probe, "echo found; echo making >&2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("making") == 1
+    assert (probe.tree / "one.o").read_text() == "found\n"
+    assert "tied: \n" in done.stdout, "make would walk every tie again for every part of the headers"
+
+
+def test_headers_that_cannot_be_made_end_the_build_with_their_own_words(probe: Probe) -> None:
+    done = make_tied(probe, "echo wrong kernel >&2; false")
+    assert done.returncode == 2
+    assert "wrong kernel" in done.stderr
+    assert "repobuild: conftest's headers could not be made" in done.stderr
+    assert not (probe.tree / "one.o").exists()
+
+
+def test_objects_that_are_tied_otherwise_stay_so(probe: Probe) -> None:
+    otherwise = TIED.replace("$(addprefix $(obj)/,$(NV_OBJECTS_DEPEND_ON_CONFTEST)):", "$(obj)/one.o:")
+    done = make_tied(probe, "echo found", otherwise)
+    assert (done.returncode, (probe.tree / "one.o").read_text()) == (0, "found\n")
+    assert "tied: one.o\n" in done.stdout
+
+
 @pytest.mark.slow
 def test_a_real_driver_is_the_same_bytes_with_and_without_answers(tmp_path: Path, lab: LabDistro) -> None:
     kernel = next(k for k in lab.kernels if k.variant == "generic")

@@ -15,7 +15,7 @@ from builder.model.matrix import Kmods
 from builder.tools.run import Completed, run
 from tests.golden import sample
 from tests.need import need
-from tests.tools.stream_repository import STREAMS, STUBS, WITH_MODULES, Repository
+from tests.tools.stream_repository import OTHER_KERNEL, STREAMS, STUBS, WITH_MODULES, Repository
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,17 @@ def test_a_kernel_without_a_module_is_refused_and_the_driver_kept(client: Client
         client.dnf("install", f"kernel-core-{sample.K570.core.evr}")
     assert any("nvidia-kmod-common" in line and "conflicts" in line for line in caught.value.details)
     client.has(nvidia_driver="535.261.03-1.el9")
+
+
+def test_a_kernel_of_another_kind_is_refused_as_one_without_a_module_is(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r535-open")
+    with pytest.raises(ToolError) as caught:
+        client.dnf("install", OTHER_KERNEL)
+    assert any("nvidia-kmod-common" in line and OTHER_KERNEL in line for line in caught.value.details)
+    done = client.dnf("upgrade", plugins=True)
+    assert OTHER_KERNEL not in done.stderr, "nobody asked for it, so there is nothing to say"
+    client.dnf("module", "switch-to", "nvidia-driver:r535-open-dkms")
+    client.dnf("install", OTHER_KERNEL)
 
 
 def test_with_the_plugin_an_upgrade_goes_past_a_kernel_without_a_module_and_says_so(client: Client) -> None:

@@ -48,6 +48,16 @@ def test_a_variant_without_any_module_is_kept_out_whole() -> None:
     assert "kernel-rt-core" in conflicts(sample.K503)
 
 
+def test_kernels_that_the_matrix_has_none_of_are_kept_out_whole() -> None:
+    dist = sample.distribution(other_kernels=("kernel-64k-core", "kernel-rt-core"))
+    gate = sample.gate(flavor=Flavor.OPEN, dist=dist)
+    text = render_gate(gate, sample.gate_kernels(sample.K503, sample.RT, flavor=Flavor.OPEN), 1, sample.MATRIX).text
+    found = tags(text, "Conflicts")
+    assert "kernel-64k-core" in found
+    assert "kernel-rt-core" not in found, "a kernel that has its module is let in, whatever that list says"
+    assert "kernel-rt-core > 5.14.0-503.11.1.el9_5" in found
+
+
 def test_variants_are_judged_each_by_itself() -> None:
     found = conflicts(sample.K503, sample.RT)
     assert "kernel-rt-core < 5.14.0-503.11.1.el9_5" in found

@@ -189,6 +189,7 @@ def _plain(job: Job, folder: Path, memory: int) -> float:
         chroot=job.buildroot.chroot,
         base=root.parent,
         srpm=srpm,
+        arch=job.buildroot.chroot.arch,
         resultdir=folder,
         work=work,
         tmpfs_size=memory,

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from builder.build.chroot import ChrootBuilder
 from builder.build.contract import Builder
 from builder.build.host import HostBuilder
+from builder.build.mock import MockBuilder, require_mock
 from builder.build.srpm import make_srpm
-from builder.errors import ToolMissingError
+from builder.model.matrix import Chroot
 from builder.store import Store
+from builder.tools.run import which
 
-__all__ = ["Builder", "ChrootBuilder", "HostBuilder", "make_srpm", "open_builder"]
+__all__ = ["Builder", "ChrootBuilder", "HostBuilder", "MockBuilder", "make_srpm", "open_builder"]
 
 NAMES = ("auto", "chroot", "host", "mock")
 
 
-def open_builder(name: str, store: Store) -> Builder:
-    """The builder of that name; ``auto`` is chroot. Raises ToolMissingError for mock, ValueError for another name."""
-    if name in ("auto", "chroot"):
+def open_builder(name: str, store: Store, mock_configuration: Callable[[Chroot], str]) -> Builder:
+    """The builder of that name; ``auto`` is mock where it is installed, else chroot.
+
+    ``mock_configuration`` renders a chroot's mock configuration. Raises ToolMissingError where mock is asked for and
+    not there, BuildrootError where it cannot work, ValueError for another name.
+    """
+    if name == "auto":
+        name = "chroot" if which("mock") is None else "mock"
+    if name == "chroot":
         return ChrootBuilder(store)
     if name == "host":
         return HostBuilder(store)
     if name == "mock":
-        raise ToolMissingError(
-            "builder mock: this version of repobuild cannot drive mock yet",
-            hint="use --builder chroot: the same dnf and rpmbuild in a root of their own",
-        )
+        require_mock()
+        return MockBuilder(store, mock_configuration)
     raise ValueError(f"{name!r} is not one of {', '.join(NAMES)}")

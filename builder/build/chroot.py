@@ -7,15 +7,17 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from builder.build.failures import disk_full, evidence
-from builder.build.inner_root import INDEX, PACKAGES, ROOT
+from builder.build.inner_root import ROOT
 from builder.build.job import BuildJob, RootJob, read_failure, write_job
+from builder.build.memory import in_memory_or_on_disk
+from builder.build.roots import Roots
 from builder.errors import (
     BuildrootError,
     BuildTimeoutError,
-    DiskFullError,
     RepobuildError,
     ToolError,
     ToolMissingError,
@@ -23,15 +25,14 @@ from builder.errors import (
 )
 from builder.model.matrix import Chroot
 from builder.model.sources import BuildRequest, Buildroot
-from builder.store import Store, remove_tree
+from builder.store import Store
 from builder.tools.confine import namespaces
-from builder.tools.repomd import is_local, repository_state
+from builder.tools.repomd import is_local
 from builder.tools.run import run, tail, which
 
 FORMAT = 1  # of base roots; a new number makes all of them again
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 60.0  # seconds beyond the build's own timeout for setting up and collecting
-_MEMORY_FROM = 6 << 30  # bytes of available memory: below, builds work on the disk
 _TOOLS = ("unshare", "setpriv", "chroot", "dnf", "rpm")
 
 
@@ -45,71 +46,34 @@ class ChrootBuilder:
         """``memory`` is what one build may use of it, in bytes; None: half of what is available; 0: the disk only."""
         self._store = store
         self._memory = memory
+        self._roots = Roots(store, self.name, ROOT, _key)
 
     def find(self, chroot: Chroot) -> Buildroot | None:
         """The base root of the repositories' present state, None where there is none or they cannot be read."""
-        try:
-            state = repository_state(chroot)
-        except ToolError:
-            return None
-        folder = self._store.folder("roots", _key(chroot, state))
-        return None if folder is None else _read(chroot, folder, state)
+        return self._roots.find(chroot)
 
     def prepare(self, chroot: Chroot) -> Buildroot:
         """Make the base root unless it is there; roots of earlier repository states are removed."""
         require_root()
         _require_arch(chroot)
-        try:
-            state = repository_state(chroot)
-        except ToolError as exc:
-            raise BuildrootError(f"{chroot.name}: {exc.message}", hint=exc.hint) from exc
-        key = _key(chroot, state)
-        if self._store.folder("roots", key) is None:
-            self._make(chroot, key, state)
-        folder = self._store.folder("roots", key)
-        assert folder is not None  # noqa: S101  just made
-        self._remove_older(chroot, folder)
-        return _read(chroot, folder, state)
+        return self._roots.get(chroot, partial(self._make, chroot))
 
     def build(self, request: BuildRequest) -> None:
         """Build in memory where there is enough, else (or when that is full) on the store's disk."""
         require_root()
-        memory = _spare_memory() if self._memory is None else self._memory
-        if memory:
-            try:
-                self._build(request, memory)
-            except DiskFullError:
-                for leftover in request.resultdir.iterdir():
-                    remove_tree(leftover)
-            else:
-                return
-        self._build(request, 0)
+        in_memory_or_on_disk(request.resultdir, self._memory, partial(self._build, request))
 
-    def _make(self, chroot: Chroot, key: str, state: str) -> None:
+    def _make(self, chroot: Chroot, folder: Path, _state: str) -> None:
         logs = self._store.logs(f"buildroot-{chroot.name}")
-
-        def fill(folder: Path) -> None:
-            log = logs / "root.log"
-            log.unlink(missing_ok=True)
-            logs.mkdir(parents=True, exist_ok=True)
-            with self._store.tmp() as tmp:
-                job = RootJob(chroot=chroot, folder=folder, log=log, timeout=_ROOT_TIMEOUT)
-                try:
-                    _run_inside("root", job, tmp, network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
-                except ToolTimeoutError as exc:
-                    raise BuildrootError(f"{chroot.name}: {exc.message}", details=tail(log), log=log) from exc
-            if json.loads((folder / INDEX).read_text())["state"] != state:
-                raise BuildrootError(
-                    f"{chroot.name}: a repository changed while the base of the buildroot was made", hint="run again"
-                )
-
-        self._store.put_folder("roots", key, fill)
-
-    def _remove_older(self, chroot: Chroot, current: Path) -> None:
-        for folder in sorted(current.parent.iterdir()):
-            index = folder / INDEX
-            if folder != current and index.is_file() and json.loads(index.read_text())["chroot"] == chroot.name:
-                self._store.remove_folder("roots", folder.name)
+        log = logs / "root.log"
+        log.unlink(missing_ok=True)
+        logs.mkdir(parents=True, exist_ok=True)
+        with self._store.tmp() as tmp:
+            job = RootJob(chroot=chroot, folder=folder, log=log, timeout=_ROOT_TIMEOUT)
+            try:
+                _run_inside("root", job, tmp, network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
+            except ToolTimeoutError as exc:
+                raise BuildrootError(f"{chroot.name}: {exc.message}", details=tail(log), log=log) from exc
 
     def _build(self, request: BuildRequest, tmpfs_size: int) -> None:
         root = request.buildroot.path
@@ -122,6 +86,7 @@ class ChrootBuilder:
                 chroot=request.buildroot.chroot,
                 base=root.parent,
                 srpm=request.srpm,
+                arch=request.arch,
                 resultdir=request.resultdir,
                 work=work,
                 tmpfs_size=tmpfs_size,
@@ -199,23 +164,3 @@ def _key(chroot: Chroot, state: str) -> str:
         del described[name]
     document = {"format": FORMAT, "chroot": described, "state": state}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _read(chroot: Chroot, folder: Path, state: str) -> Buildroot:
-    text = (folder / PACKAGES).read_text()
-    return Buildroot(
-        chroot=chroot,
-        identity=hashlib.sha256(text.encode()).hexdigest(),
-        packages=tuple(text.splitlines()),
-        path=folder / ROOT,
-        repositories=state,
-    )
-
-
-def _spare_memory() -> int:
-    """Half of /proc/meminfo's MemAvailable, in bytes; 0 where there is too little to build in."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) << 10
-            return available // 2 if available >= _MEMORY_FROM else 0
-    return 0

@@ -16,7 +16,8 @@ _DOWNLOAD = re.compile(
 )
 # dnf's summary lines; the rest of its output is progress and repetition.
 _MISSING = re.compile(
-    r"nothing provides|Unable to find a match|No match for argument|conflicts with|cannot install|is filtered out"
+    r"nothing provides|Unable to find a match|No matching package to install|No match for argument|conflicts with|"
+    r"cannot install|is filtered out"
 )
 _FIRST = re.compile(
     r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|Bailing out!|No such file or directory$|command not found",
@@ -27,9 +28,9 @@ _FIRST_LINES = 3
 _SEARCHED = 4000  # lines from the end of a build log: the first error of a parallel make is not far above its end
 
 
-def dependency_failure(subject: str, log: Path) -> RepobuildError:
-    """What dnf's log says of a failed installation of build requirements."""
-    lines = [line.strip() for line in tail(log, 60)]
+def dependency_failure(subject: str, log: Path, said: Sequence[str] | None = None) -> RepobuildError:
+    """What dnf's log says of build requirements it could not install; ``said``: its words, where a log has more."""
+    lines = [line.strip() for line in said or tail(log, 60)]
     full = [line for line in lines if _FULL.search(line)]
     if full:
         return disk_full(subject, full, log)
@@ -55,9 +56,9 @@ def _said(words: Sequence[str]) -> str:
     return words[-1].removeprefix("Error: ") if words else "dnf failed without a word"
 
 
-def root_failure(subject: str, log: Path) -> RepobuildError:
-    """What dnf's log says of a base root that could not be made."""
-    lines = [line.strip() for line in tail(log, 60)]
+def root_failure(subject: str, log: Path, said: Sequence[str] | None = None) -> RepobuildError:
+    """What dnf's log says of a base root that could not be made; ``said`` as above."""
+    lines = [line.strip() for line in said or tail(log, 60)]
     full = [line for line in lines if _FULL.search(line)]
     if full:
         return disk_full(subject, full, log)

@@ -81,7 +81,7 @@ class HostBuilder:
             "RPM_BUILD_NCPUS": str(request.jobs),
             "TZ": "UTC",
         }
-        argv = ["rpmbuild", "--rebuild", *checked, "--target", request.buildroot.chroot.arch, *defines(macros)]
+        argv = ["rpmbuild", "--rebuild", *checked, "--target", request.arch, *defines(macros)]
         try:
             run([*argv, request.srpm], timeout=request.timeout, env=environment, log=log)
         except ToolTimeoutError as exc:

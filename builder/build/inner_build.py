@@ -119,7 +119,7 @@ class _Build:
 
     def requirements(self, spec: str) -> list[str]:
         """Build requirements as the root's own macros make them."""
-        query = ["rpmspec", "--query", "--srpm", "--target", self.job.chroot.arch, "--qf", _CAPABILITIES, spec]
+        query = ["rpmspec", "--query", "--srpm", "--target", self.job.arch, "--qf", _CAPABILITIES, spec]
         try:
             told = self.inside(query, log=None)
         except ToolTimeoutError:
@@ -163,7 +163,7 @@ class _Build:
     def compile(self, spec: str) -> None:
         """rpmbuild; then nothing that it started is left running."""
         try:
-            argv = ["rpmbuild", "-bb", "--nodeps", "--target", self.job.chroot.arch, spec]
+            argv = ["rpmbuild", "-bb", "--nodeps", "--target", self.job.arch, spec]
             self.inside(argv, log=self.build_log)
         except ToolTimeoutError:
             raise

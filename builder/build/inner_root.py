@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from builder.build.failures import root_failure
 from builder.build.job import RootJob
+from builder.build.roots import write_root
 from builder.errors import BuildrootError, ToolError, ToolMissingError
 from builder.tools.dnf import Dnf, dbpath
 from builder.tools.mounts import api_filesystems
@@ -16,8 +16,6 @@ from builder.tools.run import run
 
 ROOT = "root"
 CACHE = "dnf"
-PACKAGES = "packages.txt"
-INDEX = "root.json"
 _EVAL_TIMEOUT = 60.0  # seconds
 
 
@@ -38,8 +36,7 @@ def make_root(job: RootJob) -> None:
         raise root_failure(job.chroot.name, job.log) from exc
     _require_rpmbuild(job)
     packages = installed_packages(root, dbpath(job.chroot))
-    (job.folder / PACKAGES).write_text("".join(f"{line}\n" for line in packages))
-    (job.folder / INDEX).write_text(json.dumps({"chroot": job.chroot.name, "state": dnf.state()}))
+    write_root(job.folder, job.chroot, "chroot", packages, dnf.state())
     _remove_traces(root, dnf.cache, dbpath(job.chroot))
     # Metadata stay for the builds over this base; its packages are in it already.
     shutil.rmtree(job.folder / CACHE / "persist", ignore_errors=True)

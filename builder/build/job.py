@@ -39,6 +39,7 @@ class BuildJob:
     chroot: Chroot
     base: Path  # folder that a RootJob filled
     srpm: Path
+    arch: str  # rpmbuild's --target
     resultdir: Path
     work: Path  # fresh folder, removed by the caller
     tmpfs_size: int  # bytes; 0: work on the disk, in ``work``

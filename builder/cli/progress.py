@@ -11,7 +11,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from builder.pipeline.events import Event
 
-_MARKS = {"done": "[green]✔[/]", "reused": "[cyan]↺[/]", "failed": "[red]✘[/]", "skipped": "[dim]–[/]"}
+_MARKS = {
+    "done": "[green]✔[/]",
+    "reused": "[cyan]↺[/]",
+    "failed": "[red]✘[/]",
+    "skipped": "[dim]–[/]",
+    "warning": "[yellow]![/]",
+}
 
 
 class PlainProgress:

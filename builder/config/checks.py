@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cmp_to_key
 from string import Formatter
 
 from builder.config.cell_ids import cell_ids
@@ -17,6 +18,8 @@ from builder.config.nodes import Node
 from builder.config.patch_checks import check_patches
 from builder.config.schema import PATTERNS
 from builder.errors import Mistake
+from builder.model.naming import ARCHIVE_KINDS
+from builder.model.nevra import compare_evr
 from builder.model.toolchain import generation_of_command, generation_of_text
 
 _NAME, _BRANCH, _VERSION = list(PATTERNS)[:3]
@@ -117,6 +120,23 @@ def _branch(name: str, node: Node) -> Iterator[tuple[int, str]]:
     drivers = node.get("drivers")
     if drivers.kind == "list" and not drivers.elements:
         yield drivers.line, f"{where}.drivers: branch {name} has no driver: give one, or take the branch out"
+    yield from _sources_that_end(node, where)
+
+
+def _sources_that_end(branch: Node, where: str) -> Iterator[tuple[int, str]]:
+    """A driver without what an older one of its branch has beside the .run: hosts that have it could not upgrade."""
+    drivers = [d for d in branch.get("drivers").elements if re.fullmatch(_VERSION, d.get("version").text or "")]
+    drivers.sort(key=lambda d: cmp_to_key(compare_evr)(d.get("version").raw))
+    had: dict[tuple[str, str], str] = {}
+    for driver in drivers:
+        sources = driver.get("sources")
+        here = {(s.get("kind").raw, s.get("arch").raw) for s in sources.elements}
+        version = driver.get("version").raw
+        for (kind, arch), older in had.items():
+            if (kind, arch) not in here:
+                message = f"no {kind} source for {arch}, which {older} has: hosts with its packages could not upgrade"
+                yield sources.line, f"{where}: driver {version}: {message}"
+        had |= {one: version for one in here if one[0] in ARCHIVE_KINDS.values()}
 
 
 def _drivers(files: FileSet) -> Iterator[tuple[int, str]]:
@@ -140,8 +160,9 @@ def _sources(sources: Node, where: str, arches: set[str]) -> Iterator[tuple[int,
     seen: dict[tuple[str | None, str | None], int] = {}
     for source in sources.elements:
         kind, arch, url = source.get("kind"), source.get("arch"), source.get("url")
-        if kind.text == "run" and arch.text == "noarch":
-            yield arch.line, f"{where}: a run source is for one arch, not noarch {allowed(sorted(arches))}"
+        if kind.text not in ("open-source", None) and arch.text == "noarch":
+            message = f"a source of kind {kind.text} is for one arch, not noarch {allowed(sorted(arches))}"
+            yield arch.line, f"{where}: {message}"
         elif arch.text and arch.text != "noarch" and arches and arch.text not in arches:
             yield arch.line, f"{where}: no distribution has arch {arch.text!r} {allowed(sorted(arches))}"
         if (kind.text, arch.text) in seen:

@@ -133,7 +133,8 @@ class KernelEntry(_File):
 class SourceEntry(_File):
     """One downloadable file of a driver; its digest lives in matrix.lock.yaml."""
 
-    kind: Literal["run", "open-source"]
+    kind: Literal["run", "open-source", "fabricmanager", "nscq", "imex"]
+    """run: the installer; open-source: the open modules' source; the others: NVIDIA's archives of that name."""
     arch: Arch | Literal["noarch"]
     url: Text
     """Template: {version}, {arch} and {branch} are replaced; a relative path starts at matrix.yaml."""

@@ -12,9 +12,18 @@ from builder.config.nodes import Node
 from builder.errors import Mistake
 from builder.model.matrix import Flavor, Kmods
 
-# What the tool builds today. More user-facing packages come with the features that build them.
-_PACKAGES = ("nvidia-driver", "nvidia-driver-libs", "nvidia-driver-cuda", "nvidia-driver-cuda-libs", "cuda-drivers")
-_OPEN_PACKAGE = "nvidia-open"
+_PACKAGES = (
+    "nvidia-driver",
+    "nvidia-driver-libs",
+    "nvidia-driver-cuda",
+    "nvidia-driver-cuda-libs",
+    "cuda-drivers",
+    "nvidia-fabricmanager",
+    "nvidia-fabricmanager-devel",
+    "libnvidia-nscq",
+    "nvidia-imex",
+)
+_OPEN_PACKAGES = ("nvidia-open", "nvidia-open-kernel-source")
 _BRANCH_STREAM = re.compile(r"r(?P<branch>[0-9]+)(?P<open>-open)?(-dkms)?")
 
 
@@ -105,7 +114,7 @@ def _known_packages(node: Node) -> Iterator[str]:
     if branch not in ("", NEWEST):
         yield f"cuda-drivers-{branch}"
     if node.get("flavor").text != Flavor.PROPRIETARY:
-        yield _OPEN_PACKAGE
+        yield from _OPEN_PACKAGES
 
 
 def _defaults(files: FileSet) -> Iterator[Mistake]:

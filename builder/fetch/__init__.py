@@ -1,5 +1,6 @@
 """Sources: fetched, checked against matrix.lock.yaml, and driver archives made ready for packaging."""
 
+from builder.fetch.archives import find_archive, read_archive
 from builder.fetch.manifest import Manifest, parse_manifest
 from builder.fetch.open_tree import keep_open_tree, tarball_file, with_open_tree
 from builder.fetch.prepare import find_prepared, prepare_driver
@@ -8,11 +9,13 @@ from builder.fetch.source import fetch_source, pin_source
 __all__ = [
     "Manifest",
     "fetch_source",
+    "find_archive",
     "find_prepared",
     "keep_open_tree",
     "parse_manifest",
     "pin_source",
     "prepare_driver",
+    "read_archive",
     "tarball_file",
     "with_open_tree",
 ]

@@ -14,15 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from builder.errors import SourceError, ToolError, ToolMissingError
+from builder.fetch.gpus import PATH as GPUS_PATH
+from builder.fetch.gpus import parse_gpus
 from builder.fetch.manifest import Manifest, is_symlink, parse_manifest
 from builder.fetch.tarballs import is_file, is_folder, newest_mtime, write_tarball
 from builder.model.matrix import Driver, Flavor
-from builder.model.sources import DriverSources, KernelObject, ManifestEntry, SourceFile
+from builder.model.sources import DriverSources, Gpu, KernelObject, ManifestEntry, SourceFile
 from builder.store import Store
 from builder.tools.rpms import file_sha256
 from builder.tools.runfile import extract_runfile
 
-FORMAT = 2  # of what is stored; a new number prepares every archive again
+FORMAT = 3  # of what is stored; a new number prepares every archive again
 KERNEL_TREES: Mapping[Flavor, str] = {Flavor.PROPRIETARY: "kernel", Flavor.OPEN: "kernel-open"}
 _INDEX = "sources.json"
 OBJECT_SUFFIX = ".o_binary"
@@ -153,7 +155,13 @@ def _pack(driver: Driver, arch: str, tree: Path, manifest: Manifest, folder: Pat
             userspace=userspace.result(),
             manifest=tuple(e for e in manifest.entries if e.path.split("/")[0] not in trees),
             source_date_epoch=epoch,
+            gpus=_gpus(tree, f"driver {driver.version}"),
         )
+
+
+def _gpus(tree: Path, where: str) -> tuple[Gpu, ...]:
+    path = tree / GPUS_PATH
+    return parse_gpus(path.read_text(errors="replace"), where) if is_file(path) else ()
 
 
 def _keep_objects(tree: Path, folder: Path, flavor: Flavor) -> tuple[KernelObject, ...]:
@@ -193,6 +201,7 @@ def _document(sources: DriverSources) -> dict[str, object]:
         "userspace": file(sources.userspace),
         "manifest": [asdict(entry) for entry in sources.manifest],
         "source_date_epoch": sources.source_date_epoch,
+        "gpus": [asdict(gpu) for gpu in sources.gpus],
     }
 
 
@@ -223,4 +232,5 @@ def _read(folder: Path) -> DriverSources:
         userspace=file(document["userspace"]),
         manifest=tuple(ManifestEntry(**entry) for entry in document["manifest"]),
         source_date_epoch=document["source_date_epoch"],
+        gpus=tuple(Gpu(**gpu) for gpu in document["gpus"]),
     )

@@ -49,7 +49,12 @@ class PackageKind(StrEnum):
     OBJECTS = "nvidia-kmod-objects"
     CERTIFICATE = "nvidia-kmod-certificate"
     DRIVER = "nvidia-driver"
+    COMPAT32 = "nvidia-driver-compat32"
     DKMS = "dkms-nvidia"
+    FABRICMANAGER = "nvidia-fabricmanager"
+    NSCQ = "libnvidia-nscq"
+    IMEX = "nvidia-imex"
+    OPEN_SOURCE = "nvidia-open-kernel-source"
     CUDA_DRIVERS = "cuda-drivers"
     OPEN_META = "nvidia-open"
     DNF_PLUGIN = "dnf-plugin-nvidia"
@@ -60,7 +65,8 @@ class PackageKind(StrEnum):
 class Unit:
     """One SRPM to build: a cell's kmod or one of the packages around a driver.
 
-    ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS; ``kmods`` for GATE; ``stream`` for RELEASE.
+    ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS, OPEN_SOURCE; ``kmods`` for GATE; ``stream``
+    for RELEASE.
     """
 
     kind: PackageKind

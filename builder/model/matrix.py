@@ -136,7 +136,7 @@ class Distribution:
 class Source:
     """One downloadable file of a driver; its digest lives in matrix.lock.yaml."""
 
-    kind: str  # "run" (installer) or "open-source" (the tarball of the open modules)
+    kind: str  # run (installer), open-source (tarball of the open modules), fabricmanager, nscq, imex
     arch: str  # RPM architecture, "noarch" for source tarballs
     url: str  # template expanded; a path relative to matrix.yaml is made absolute by config
 
@@ -165,10 +165,14 @@ class Driver:
 
     def run_source(self, arch: str) -> Source:
         """The .run installer for an arch; raises KeyError where the driver has none."""
-        for source in self.sources:
-            if source.kind == "run" and source.arch == arch:
-                return source
-        raise KeyError(arch)
+        source = self.source("run", arch)
+        if source is None:
+            raise KeyError(arch)
+        return source
+
+    def source(self, kind: str, arch: str) -> Source | None:
+        """The source of a kind for an arch, None where the matrix names none."""
+        return next((source for source in self.sources if (source.kind, source.arch) == (kind, arch)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ repositories with other bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kernel, Kmods, Matrix
 from builder.model.nevra import Evr, Nevra
@@ -21,9 +23,29 @@ DRIVER_PACKAGES = (
     "nvidia-modprobe",
 )
 
+# Those of them that also exist for 32-bit programs, and the architecture of these packages beside a repository's own.
+COMPAT32_PACKAGES = ("nvidia-driver-libs", "nvidia-driver-cuda-libs")
+COMPAT32_ARCHES = {"x86_64": "i686"}
+_ISA = {"x86_64": "x86-64", "i686": "x86-32", "aarch64": "aarch-64", "ppc64le": "ppc-64"}  # rpm's %_isa
+
+# What is made of an archive that NVIDIA publishes beside the .run: the kind of its source in matrix.yaml, its packages.
+ARCHIVE_KINDS = {
+    PackageKind.FABRICMANAGER: "fabricmanager",
+    PackageKind.NSCQ: "nscq",
+    PackageKind.IMEX: "imex",
+}
+FABRICMANAGER_PACKAGES = ("nvidia-fabricmanager", "nvidia-fabricmanager-devel")
+# Packages that only some drivers have. A profile that names one is offered where the stream's newest driver has it.
+OPTIONAL_PACKAGES = (
+    *FABRICMANAGER_PACKAGES,
+    PackageKind.NSCQ.value,
+    PackageKind.IMEX.value,
+    PackageKind.OPEN_SOURCE.value,
+)
 # Everything that a switch moves, as shell patterns: what ``nvidia-driver-stream`` names to dnf.
 OWN_PACKAGES = (
     *DRIVER_PACKAGES,
+    *FABRICMANAGER_PACKAGES,
     *(kind.value for kind in PackageKind if kind not in (PackageKind.DRIVER, PackageKind.KMOD)),
     f"{PackageKind.KMOD.value}-*",
 )
@@ -116,8 +138,28 @@ def gate_capability(flavor: Flavor) -> str:
     return f"nvidia-kmod({flavor.value})"
 
 
+def package_arch(unit: Unit) -> str:
+    """The architecture of a unit's packages: its repository's, but the 32-bit one of libraries for 32-bit programs."""
+    return COMPAT32_ARCHES[unit.arch] if unit.kind is PackageKind.COMPAT32 else unit.arch
+
+
+def repository_arch(arches: Iterable[str]) -> str | None:
+    """The architecture of a repository that holds packages of these; None where all are for any."""
+    found = set(arches) - {"src", "noarch"}
+    own = found - set(COMPAT32_ARCHES.values()) or found
+    return min(own, default=None)
+
+
+def of_arch(name: str, arch: str) -> str:
+    """The capability that only that architecture's package of this name has: ``nvidia-driver-libs(x86-64)``."""
+    return f"{name}({_ISA[arch]})"
+
+
 def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
-    """The unit's main binary package: same name as its spec template, but a kmod's carries its kernel."""
+    """The unit's main binary package: same name as its spec template, but a kmod's carries its kernel.
+
+    The 32-bit libraries have none: there the name is the source package's alone.
+    """
     if unit.cell is not None:
         return kmod_nevra(unit.cell, matrix, serial=serial)
     flavor = unit.flavor.release_tag if unit.flavor else ""
@@ -126,12 +168,18 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
     stream = f".{unit.stream.replace('-', '.')}" if unit.stream else ""
     release = f"{serial}{flavor}{dkms}{stream}{unit.distribution.dist_tag}"
     evr = Evr(epoch=matrix.epoch, version=unit.driver.version, release=release)
-    return Nevra(name=unit.kind.value, evr=evr, arch=unit.arch)
+    return Nevra(name=unit.kind.value, evr=evr, arch=package_arch(unit))
 
 
 def package_nevras(unit: Unit, matrix: Matrix, *, serial: int = 1) -> tuple[Nevra, ...]:
-    """All binary packages that a unit may yield, its main package first."""
+    """All binary packages that a unit may yield, its main package first where it has one."""
     main = package_nevra(unit, matrix, serial=serial)
-    if unit.kind is not PackageKind.DRIVER:
-        return (main,)
-    return tuple(Nevra(name=name, evr=main.evr, arch=main.arch) for name in DRIVER_PACKAGES)
+    names = _SEVERAL.get(unit.kind, (main.name,))
+    return tuple(Nevra(name=name, evr=main.evr, arch=main.arch) for name in names)
+
+
+_SEVERAL = {
+    PackageKind.DRIVER: DRIVER_PACKAGES,
+    PackageKind.COMPAT32: COMPAT32_PACKAGES,
+    PackageKind.FABRICMANAGER: FABRICMANAGER_PACKAGES,
+}

@@ -42,6 +42,24 @@ class SupportKernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndrivenGpus:
+    """GPUs that a stream does not drive, and who does."""
+
+    last_branch: str | None  # the last that drives them; None: this one's proprietary modules
+    devices: tuple[str, ...]  # PCI device ids, four hex digits, sorted
+    examples: tuple[str, ...]  # some of their names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportGpus:
+    """What the newest driver of a stream drives, by its own list."""
+
+    driver_version: str
+    driven: tuple[tuple[str, str], ...]  # (PCI device id, name), sorted
+    undriven: tuple[UndrivenGpus, ...]  # newest branch first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SupportStream:
     """One stream as published or held back."""
 
@@ -53,6 +71,8 @@ class SupportStream:
     summary: str
     driver_versions: tuple[str, ...]  # oldest first; empty: the whole stream is held back
     held: tuple[tuple[str, str], ...] = ()  # (driver version, reason)
+    profiles: tuple[str, ...] = ()  # that the newest driver has the packages of
+    gpus: SupportGpus | None = None  # None: its archive has no list of them, or is not here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,35 @@ class KernelObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU that a driver's list of supported ones names."""
+
+    device: str  # PCI device id of vendor 10de, four lower-case hex digits
+    name: str
+    open: bool  # the open modules drive it
+    last_branch: str | None  # "470": the last branch that drives it, not this one; None: this one does
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveMember:
+    """A file or symlink of an archive."""
+
+    path: str  # relative to the archive's one top folder
+    target: str  # of a symlink, else ""
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverArchive:
+    """What NVIDIA publishes of a driver beside its .run: fabric manager, NSCQ, IMEX."""
+
+    kind: str  # of its source in matrix.yaml
+    file: SourceFile  # as it was fetched
+    top: str  # its one top folder
+    members: tuple[ArchiveMember, ...]  # sorted by path, folders left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriverSources:
     """What one .run yields: a tarball for each kernel tree, its objects, one for the rest, and its manifest.
 
@@ -56,6 +85,8 @@ class DriverSources:
     userspace: SourceFile  # top folder: nvidia-driver-<version>/
     manifest: tuple[ManifestEntry, ...]  # in file order; kernel trees left out
     source_date_epoch: int = 0  # seconds: newest modification time inside the archive, so that no clock is needed
+    gpus: tuple[Gpu, ...] = ()  # sorted by device; none where its archive has no list of them
+    archive: DriverArchive | None = None  # what the unit they are for is made of, where that is not the .run
 
     def kernel_tree(self, flavor: Flavor) -> SourceFile:
         """The tarball of one flavor; raises KeyError where the archive has none."""
@@ -94,6 +125,7 @@ class BuildRequest:
     srpm: Path
     buildroot: Buildroot
     resultdir: Path  # fresh and empty; gets RPMs, SRPM, build.log, root.log, state.log, installed_pkgs.log
+    arch: str  # RPM architecture of what is built, rpmbuild's --target
     source_date_epoch: int  # seconds
     timeout: float  # seconds
     jobs: int  # make -j inside the build

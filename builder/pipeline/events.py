@@ -12,7 +12,7 @@ class Event:
 
     stage: str  # fetch, buildroot, build, qualify, sign, publish, verify
     subject: str
-    state: str  # started, progress, done, reused, failed, skipped
+    state: str  # started, progress, done, reused, failed, skipped, warning
     text: str = ""  # for people
     seconds: float | None = None  # wall, with done and failed
     fraction: float | None = None  # 0…1, with progress

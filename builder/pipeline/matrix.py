@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Flag, auto
+from functools import partial
 
 from builder.build import open_builder
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
 from builder.model.cells import Action, Decision, Unit
-from builder.model.matrix import PUBLISHED, Distribution
+from builder.model.matrix import PUBLISHED, Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
+from builder.pipeline.archives import fetch_archives
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates, build_releases
+from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
-from builder.pipeline.specs import unit_state
+from builder.pipeline.specs import exists, unit_state
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
 from builder.plan.streams import plan_streams
+from builder.render import render_mock_config
 from builder.sign import Signer
 from builder.store import Store
 
@@ -54,7 +58,7 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
     else:
         store = Store.open_empty()
     try:
-        builder = open_builder(settings.builder, store)
+        builder = open_builder(settings.builder, store, partial(_mock_configuration, configuration))
     except BaseException:
         store.close()
         raise
@@ -68,6 +72,11 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
     )
 
 
+def _mock_configuration(configuration: Configuration, chroot: Chroot) -> str:
+    of = next(d for d in configuration.matrix.distributions if chroot.name in {c.name for c in d.chroots})
+    return render_mock_config(chroot, of)
+
+
 def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[Action, ...]]:
     """Look at what is there and decide; fetches, makes and changes nothing."""
     shop = open_workshop(settings, listener, exclusive=False)
@@ -78,7 +87,7 @@ def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[A
 
 def plan_units(shop: Workshop) -> tuple[Action, ...]:
     """Decide for every unit of the configuration from the facts known by now."""
-    states = [unit_state(shop, unit) for unit in shop.configuration.units]
+    states = [unit_state(shop, unit) for unit in shop.configuration.units if exists(shop, unit)]
     return plan_actions(states, shop.configuration.excluded)
 
 
@@ -97,6 +106,7 @@ def run(
         work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
+            fetch_archives(shop, work)
         if Stage.BUILD in stages:
             make_buildroots(shop, tuple(u for u in work if known(shop.facts.sources.get(source_id(u)))))
             if settings.compile:
@@ -170,6 +180,7 @@ def _publish(
     except RepobuildError as exc:
         failed = DistributionReport(distribution=distribution, arch=arch, streams=(), publication=None, error=exc)
         return failed, outcomes
+    tell_lost_gpus(shop, distribution, arch, streams)
     files = support_files(shop, distribution, arch, streams, outcomes)
     content = compose(shop, distribution, arch, streams, outcomes, signed, files)
     if not content.streams:

@@ -13,7 +13,7 @@ from builder.build import make_srpm
 from builder.errors import BuildError, RepobuildError, SignError, StoreError
 from builder.model.cells import Unit
 from builder.model.modules import BuiltModules
-from builder.model.naming import CONFTEST_ANSWERS, objects_folder
+from builder.model.naming import CONFTEST_ANSWERS, objects_folder, package_arch
 from builder.model.sources import BuildRequest, Buildroot, DriverSources, KernelDevel, SourceFile, SpecFile
 from builder.pack import pack_modules, read_modules, write_modules, write_parts
 from builder.pipeline.specs import Job
@@ -109,6 +109,7 @@ def rpmbuild(
         srpm=make_srpm(spec, tmp, dist=unit.distribution, source_date_epoch=epoch),
         buildroot=buildroot,
         resultdir=resultdir,
+        arch=package_arch(unit),
         source_date_epoch=epoch,
         timeout=shop.settings.build_timeout,
         jobs=shop.settings.make_jobs,

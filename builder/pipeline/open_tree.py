@@ -13,6 +13,7 @@ from builder.fetch import fetch_source, keep_open_tree, tarball_file, with_open_
 from builder.model.cells import Unit
 from builder.model.matrix import Source
 from builder.model.sources import Buildroot, DriverSources, SpecFile
+from builder.pipeline.archives import find_archives
 from builder.pipeline.modules import rpmbuild
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop, known, look, open_id, open_source, source_id, takes_open_tree
@@ -23,6 +24,7 @@ from builder.render import OPEN_TREE_FOLDER, render_open_tree
 def look_at_all(shop: Workshop) -> None:
     """Fill the facts with everything that can be known without fetching or making anything."""
     look(shop)
+    find_archives(shop)
     find_open_trees(shop)
 
 

@@ -12,6 +12,7 @@ from builder.pipeline.configure import configure
 from builder.pipeline.events import Event, Listener
 from builder.pipeline.settings import Settings
 from builder.pipeline.workers import run_all
+from builder.pipeline.workshop import archive_source
 from builder.store import Store
 
 
@@ -25,8 +26,8 @@ def pin_sources(settings: Settings, listener: Listener) -> tuple[Pin, ...]:
     wanted: dict[str, Source] = {}
     for unit in configuration.units:
         if unit.id in configuration.selected:
-            release = unit.driver.open_source
-            for source in (unit.driver.run_source(unit.arch), *([release] if release else [])):
+            beside = (unit.driver.open_source, archive_source(unit))
+            for source in (unit.driver.run_source(unit.arch), *(s for s in beside if s is not None)):
                 wanted[source.url] = source
     with Store.open(settings.work) as store:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from builder.errors import DiskFullError, InterruptedRunError, PublishError, RepobuildError, SignError
@@ -10,10 +11,12 @@ from builder.model.cells import Artifact
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.publication import Publication, PublicationContent, StreamContent
+from builder.pipeline.gpus import gpus_of
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
-from builder.plan.streams import units_of_stream
+from builder.plan.streams import offered_profiles, units_of_stream
 from builder.publish import current_generation, prove_transitions, publish, verify_publication
+from builder.report import gpus_sentences
 from builder.sign import Signer
 
 
@@ -91,9 +94,10 @@ def compose(
     for plan in streams:
         if plan.drivers:
             members = artifacts_of(units_of_stream(plan, outcomes))
+            profiles = offered_profiles(plan.stream, plan.drivers[-1].version, (a.nevra for a in members))
             contents.append(
                 StreamContent(
-                    stream=plan.stream,
+                    stream=replace(plan.stream, profiles=profiles, description=_description(shop, plan, arch)),
                     driver_versions=tuple(d.version for d in plan.drivers),
                     artifacts=tuple(signed[a.sha256] for a in members),
                 )
@@ -108,6 +112,12 @@ def compose(
         files=files,
         delivery=distribution.delivery,
     )
+
+
+def _description(shop: Workshop, plan: StreamPlan, arch: str) -> str:
+    """The stream's own words, and which GPUs it leaves out where its driver says so."""
+    gpus = gpus_of(shop, plan, arch)
+    return " ".join(part for part in (plan.stream.description, gpus_sentences(gpus) if gpus else "") if part)
 
 
 def publish_content(shop: Workshop, signer: Signer, content: PublicationContent, epoch: int) -> Publication:

@@ -15,8 +15,10 @@ from builder.model.report import (
     SupportRow,
     SupportStream,
 )
+from builder.pipeline.gpus import gpus_files, gpus_of
+from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
-from builder.plan.streams import units_of_stream
+from builder.plan.streams import offered_profiles, units_of_stream
 from builder.report import support_files as write_files
 
 CERTIFICATE_FILE = "nvidia-kmod-certificate.der"  # in a publication, for hosts that enrol it before they install
@@ -29,9 +31,12 @@ def support_files(
     streams: Sequence[StreamPlan],
     outcomes: Mapping[str, UnitOutcome],
 ) -> tuple[tuple[str, bytes], ...]:
-    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, deterministic; the certificate."""
+    """``support-matrix.json`` and ``support-matrix.html`` of a distribution × arch, ``supported-gpus.json``, the
+    certificate; deterministic.
+    """
     certificate = shop.signing.certificate
     own = ((CERTIFICATE_FILE, certificate.der),) if certificate else ()
+    own = (*gpus_files(shop, streams, arch), *own)
     return (*write_files(support_facts(shop, distribution, arch, streams, outcomes)), *own)
 
 
@@ -88,6 +93,8 @@ def support_facts(
                 summary=plan.stream.summary,
                 driver_versions=tuple(d.version for d in plan.drivers),
                 held=plan.held,
+                profiles=_profiles(plan, outcomes),
+                gpus=gpus_of(shop, plan, arch),
             )
             for plan in streams
         ),
@@ -95,6 +102,14 @@ def support_facts(
         signer=(certificate.name, certificate.fingerprint) if certificate else None,
         delivery=distribution.delivery.value,
     )
+
+
+def _profiles(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tuple[str, ...]:
+    if not plan.drivers:
+        return ()
+    members = artifacts_of(units_of_stream(plan, outcomes))
+    offered = offered_profiles(plan.stream, plan.drivers[-1].version, (a.nevra for a in members))
+    return tuple(profile.name for profile in offered)
 
 
 def _row(outcome: UnitOutcome, *, published: bool) -> SupportRow:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from builder.errors import RepobuildError
+from builder.errors import RenderError, RepobuildError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
 from builder.model.matrix import PUBLISHED
+from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
@@ -16,7 +17,10 @@ from builder.plan.actions import content_digest, unit_key
 from builder.plan.toolchain import toolchain_fault, toolchain_hint
 from builder.publish import client_repository
 from builder.render import (
+    has_compat32,
+    render_archive,
     render_certificate,
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_dnf_plugin,
@@ -26,6 +30,7 @@ from builder.render import (
     render_modules,
     render_objects,
     render_open_meta,
+    render_open_source,
     render_release,
 )
 
@@ -67,7 +72,7 @@ def render_unit(
             return render_kmod(unit.cell, sources, matrix, serial=serial, signer=shop.signing.name)
         case PackageKind.OBJECTS:
             return render_objects(unit, sources, matrix, serial=serial)
-        case PackageKind.GATE:
+        case PackageKind.GATE | PackageKind.RELEASE:
             return render_late(shop, unit, serial, kernels)
         case PackageKind.CERTIFICATE:
             certificate = shop.signing.certificate
@@ -75,16 +80,20 @@ def render_unit(
             return render_certificate(unit, matrix, certificate.name, certificate.der, serial=serial)
         case PackageKind.DRIVER:
             return render_driver(unit, sources, matrix, serial=serial)
+        case PackageKind.COMPAT32:
+            return render_compat32(unit, sources, matrix, serial=serial)
         case PackageKind.DKMS:
             return render_dkms(unit, sources, matrix, serial=serial)
+        case PackageKind.FABRICMANAGER | PackageKind.NSCQ | PackageKind.IMEX:
+            return render_archive(unit, sources, matrix, serial=serial)
+        case PackageKind.OPEN_SOURCE:
+            return render_open_source(unit, sources, matrix, serial=serial)
         case PackageKind.CUDA_DRIVERS:
             return render_cuda_drivers(unit, matrix, serial=serial)
         case PackageKind.OPEN_META:
             return render_open_meta(unit, matrix, serial=serial)
         case PackageKind.DNF_PLUGIN:
             return render_dnf_plugin(unit, matrix, serial=serial)
-        case PackageKind.RELEASE:
-            return render_late(shop, unit, serial)
 
 
 def render_late(shop: Workshop, unit: Unit, serial: int, kernels: tuple[GateKernel, ...] = ()) -> SpecFile:
@@ -148,12 +157,27 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     )
 
 
+def exists(shop: Workshop, unit: Unit) -> bool:
+    """Whether there is such a unit: the 32-bit libraries only where the driver's archive, once it is here, has any."""
+    sources = known(shop.facts.sources.get(source_id(unit)))
+    if unit.kind is not PackageKind.COMPAT32 or sources is None:
+        return True
+    try:
+        return has_compat32(sources.manifest, unit.driver.version)
+    except RenderError:  # told where it is rendered
+        return True
+
+
 def unit_state(shop: Workshop, unit: Unit) -> UnitState:
     """What ``plan`` is told of a unit."""
     ledger = shop.store.ledger
     failure = ledger.failure(unit.scope)
     blocked, hint = _blocked(shop, unit)
-    job = None if blocked else make_job(shop, unit, record=False)
+    job = None
+    try:
+        job = None if blocked else make_job(shop, unit, record=False)
+    except RenderError as exc:  # of this unit alone: a file that no rule places, a value that rpm would misread
+        blocked, hint = exc.message, exc.hint
     return UnitState(
         unit=unit,
         key=job.key if job else None,
@@ -200,5 +224,6 @@ def _missing(shop: Workshop, unit: Unit) -> str:
     if shop.chroot(unit).name not in shop.facts.buildroots:
         return "no current buildroot yet"
     if sources_of(shop, unit) is None:
-        return "its open objects were not built from source yet"
+        of_archive = unit.kind in ARCHIVE_KINDS
+        return "its archive was not fetched yet" if of_archive else "its open objects were not built from source yet"
     return "its kernel's devel package was not read yet"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -11,7 +11,8 @@ from builder.errors import PinMissingError, RepobuildError
 from builder.fetch import fetch_source, find_prepared, prepare_driver
 from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Chroot, Driver, Flavor, Kernel, Source
-from builder.model.sources import Buildroot, DriverSources, KernelDevel
+from builder.model.naming import ARCHIVE_KINDS
+from builder.model.sources import Buildroot, DriverArchive, DriverSources, KernelDevel
 from builder.pipeline.configure import Configuration
 from builder.pipeline.events import Event, Listener
 from builder.pipeline.kernels import find_kernel_devel, read_kernel_devel
@@ -23,10 +24,11 @@ from builder.store import Store
 SourceId: TypeAlias = tuple[str, str]  # driver version, arch
 KernelId: TypeAlias = tuple[str, str]  # distribution, kernel release
 OpenId: TypeAlias = tuple[str, str]  # driver version, chroot name
+ArchiveId: TypeAlias = tuple[str, str, PackageKind]  # driver version, arch, what is made of it
 T = TypeVar("T")
 
 # What is made of a kernel tree or its objects; the rest only names the flavor.
-_OF_A_TREE = (PackageKind.KMOD, PackageKind.OBJECTS, PackageKind.DKMS)
+_OF_A_TREE = (PackageKind.KMOD, PackageKind.OBJECTS, PackageKind.DKMS, PackageKind.OPEN_SOURCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Facts:
     buildroots: dict[str, Buildroot | RepobuildError] = field(default_factory=dict)  # by chroot name
     kernels: dict[KernelId, KernelDevel | RepobuildError] = field(default_factory=dict)
     open_trees: dict[OpenId, DriverSources | RepobuildError] = field(default_factory=dict)  # with objects from source
+    archives: dict[ArchiveId, DriverArchive | RepobuildError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +85,28 @@ def open_id(shop: Workshop, unit: Unit) -> OpenId:
     return unit.driver.version, shop.chroot(unit).name
 
 
+def archive_id(unit: Unit) -> ArchiveId:
+    """Which archive a unit is made of; only for units that are."""
+    return unit.driver.version, unit.arch, unit.kind
+
+
+def archive_source(unit: Unit) -> Source | None:
+    """The archive beside the .run that a unit is made of, None for the rest."""
+    kind = ARCHIVE_KINDS.get(unit.kind)
+    return unit.driver.source(kind, unit.arch) if kind is not None else None
+
+
 def sources_of(shop: Workshop, unit: Unit) -> DriverSources | RepobuildError | None:
-    """What a unit is made of: the archive's sources, or those with the open tree that was built from source."""
+    """What a unit is made of: the .run's sources, those with the open tree built from source, or with its archive."""
     base = shop.facts.sources.get(source_id(unit))
-    if not isinstance(base, DriverSources) or not takes_open_tree(unit):
+    if not isinstance(base, DriverSources):
         return base
-    return shop.facts.open_trees.get(open_id(shop, unit))
+    if takes_open_tree(unit):
+        return shop.facts.open_trees.get(open_id(shop, unit))
+    if unit.kind in ARCHIVE_KINDS:
+        archive = shop.facts.archives.get(archive_id(unit))
+        return replace(base, archive=archive) if isinstance(archive, DriverArchive) else archive
+    return base
 
 
 def look(shop: Workshop) -> None:

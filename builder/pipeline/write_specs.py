@@ -10,7 +10,7 @@ from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.open_tree import look_at_all
 from builder.pipeline.settings import Settings
-from builder.pipeline.specs import render_unit
+from builder.pipeline.specs import exists, render_unit
 from builder.pipeline.workshop import known, sources_of
 from builder.render import render_mock_config
 
@@ -26,7 +26,7 @@ def write_specs(settings: Settings, output: Path) -> list[Path]:
         look_at_all(shop)
         output.mkdir(parents=True, exist_ok=True)
         for unit in shop.configuration.units:
-            if unit.id not in shop.configuration.selected:
+            if unit.id not in shop.configuration.selected or not exists(shop, unit):
                 continue
             chroot = shop.chroot(unit)
             config = output / f"{chroot.name}.cfg"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.model.cells import PackageKind, Unit
-from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
+from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Profile, Stream
+from builder.model.naming import OPTIONAL_PACKAGES
+from builder.model.nevra import Nevra
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.plan.units import candidates, streams_of
 
@@ -65,7 +67,7 @@ def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribu
             return kmods is Kmods.PRECOMPILED and unit.flavor is flavor
         case PackageKind.DKMS:
             return kmods is Kmods.DKMS and unit.flavor is flavor
-        case PackageKind.OPEN_META:
+        case PackageKind.OPEN_META | PackageKind.OPEN_SOURCE:
             return flavor is Flavor.OPEN
         case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN:
             return kmods is Kmods.PRECOMPILED
@@ -115,6 +117,15 @@ def units_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tu
     )
 
 
+def offered_profiles(stream: Stream, version: str, packages: Iterable[Nevra]) -> tuple[Profile, ...]:
+    """The profiles of a stream whose newest driver is ``version``: not those that name what only other drivers have.
+
+    A profile that lacks anything else is left in, for the publication to refuse it.
+    """
+    names = {nevra.name for nevra in packages if nevra.evr.version == version}
+    return tuple(p for p in stream.profiles if not (set(p.packages) & set(OPTIONAL_PACKAGES)) - names)
+
+
 def _belongs(unit: Unit, stream: Stream) -> bool:
     match unit.kind:
         case PackageKind.KMOD | PackageKind.OBJECTS:
@@ -127,7 +138,7 @@ def _belongs(unit: Unit, stream: Stream) -> bool:
             return unit.stream == stream.name
         case PackageKind.DKMS:
             return stream.kmods is Kmods.DKMS and unit.flavor is stream.flavor
-        case PackageKind.OPEN_META:
+        case PackageKind.OPEN_META | PackageKind.OPEN_SOURCE:
             return stream.flavor is Flavor.OPEN
         case _:
             return True

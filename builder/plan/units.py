@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
+from builder.model.naming import ARCHIVE_KINDS, COMPAT32_ARCHES
 from builder.model.nevra import compare_evr
 
 
@@ -59,9 +60,12 @@ def kmod_unit(cell: Cell) -> Unit:
 def package_units(matrix: Matrix, cells: Sequence[Cell], *, signed: bool = False) -> tuple[Unit, ...]:
     """Units around the kmods: driver, cuda-drivers, nvidia-open, objects and dkms packages, without the gates.
 
+    32-bit libraries have one wherever an architecture has such: whether an archive holds any is seen once it is here.
+
     ``signed``: the kernel modules are, and their certificate is a package too.
 
-    A driver that no stream of a distribution can use there yields none. Order: distribution, arch, version, kind.
+    A driver that no stream of a distribution can use there yields none; the source package exists where a profile names
+    it. Order: distribution, arch, version, kind.
     """
     units: list[Unit] = []
     for distribution in matrix.distributions:
@@ -73,22 +77,39 @@ def package_units(matrix: Matrix, cells: Sequence[Cell], *, signed: bool = False
 
 def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequence[Cell]) -> Iterator[Unit]:
     for driver, newest in drivers_by_version(matrix):
-        if not any(source.kind == "run" and source.arch == arch for source in driver.sources):
+        if driver.source("run", arch) is None:
             continue
         combinations = gate_combinations(matrix, distribution, arch, driver, cells)
         if not combinations:
             continue
         base = Unit(kind=PackageKind.DRIVER, driver=driver, newest=newest, distribution=distribution, arch=arch)
         yield base
+        if arch in COMPAT32_ARCHES:
+            yield _as(base, PackageKind.COMPAT32)
+        for kind, source in ARCHIVE_KINDS.items():
+            if driver.source(source, arch) is not None:
+                yield _as(base, kind)
         yield _as(base, PackageKind.CUDA_DRIVERS)
         if any(flavor is Flavor.OPEN for flavor, _ in combinations):
             yield _as(base, PackageKind.OPEN_META)
+            if _in_a_profile(PackageKind.OPEN_SOURCE, matrix, distribution, driver):
+                yield _as(base, PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN)
         if any(kmods is Kmods.PRECOMPILED for _, kmods in combinations):
             yield _as(base, PackageKind.CERTIFICATE)
             yield _as(base, PackageKind.DNF_PLUGIN)
         for flavor, kmods in combinations:
             kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
             yield _as(base, kind, flavor=flavor)
+
+
+def _in_a_profile(kind: PackageKind, matrix: Matrix, distribution: Distribution, driver: Driver) -> bool:
+    """Whether a stream that may carry the driver installs that package with a profile."""
+    return any(
+        kind.value in profile.packages
+        for stream in streams_of(matrix, distribution)
+        if any(candidate == driver for candidate, _ in candidates(stream, matrix))
+        for profile in stream.profiles
+    )
 
 
 def _as(base: Unit, kind: PackageKind, *, flavor: Flavor | None = None, kmods: Kmods | None = None) -> Unit:

@@ -11,6 +11,7 @@ from typing import Any
 import solv
 
 from builder.errors import VerifyError
+from builder.model.naming import repository_arch
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import OWN, IndexedStream, ModuleIndex
 from builder.tools.createrepo import ListedPackage, read_repomd
@@ -75,10 +76,12 @@ def closure_faults(
     for stream in index.streams:
         visible = {s.id for a, s in world.ours.items() if a in stream.artifacts} | world.base
         for artifact in sorted(stream.artifacts & set(world.ours)):
-            for text, needed in _needs(world.pool, world.ours[artifact], everything=bool(base)):
-                looked += 1
+            needs = [("requires", *n) for n in _needs(world.pool, world.ours[artifact], everything=bool(base))]
+            needs += [("suggests", *n) for n in _siblings(world.ours[artifact])]
+            looked += len(needs)
+            for verb, text, needed in needs:
                 if not any(s.id in visible for s in world.pool.whatprovides(needed)):
-                    faults.append(f"stream {stream.name}: {artifact} requires {text}, which nothing provides")
+                    faults.append(f"stream {stream.name}: {artifact} {verb} {text}, which nothing provides")
         if base and not any(fault.startswith(f"stream {stream.name}:") for fault in faults):
             faults.extend(_install_faults(world, stream, visible))
     return looked, faults
@@ -87,8 +90,7 @@ def closure_faults(
 def _load(primary: Path, packages: Sequence[ListedPackage], base: Sequence[BaseRepository]) -> _World:
     pool = solv.Pool()
     pool.setdisttype(solv.Pool.DISTTYPE_RPM)
-    arches = sorted({p.nevra.arch for p in packages} - {"src", "noarch"})
-    pool.setarch(arches[0] if arches else "noarch")
+    pool.setarch(repository_arch(p.nevra.arch for p in packages) or "noarch")
     repo = pool.add_repo("publication")
     _add(repo, primary, 0)
     ours = {f"{s.name}-{s.evr if ':' in s.evr else '0:' + s.evr}.{s.arch}": s for s in repo.solvables}
@@ -123,6 +125,13 @@ def _needs(pool: Any, package: Any, *, everything: bool) -> Iterator[tuple[str, 
             for part in (m[0].strip() for m in _ATOM.finditer(asked) if m["name"] not in _JOINS):
                 if everything or part.startswith(OWN):
                     yield part, pool.parserpmrichdep(f"({part})")
+
+
+def _siblings(package: Any) -> Iterator[tuple[str, Any]]:
+    """What a package of ours names as belonging to its driver without ever pulling it: its 32-bit package."""
+    for dependency in package.lookup_deparray(solv.SOLVABLE_SUGGESTS):
+        if str(dependency).startswith(OWN):
+            yield str(dependency), dependency
 
 
 def _install_faults(world: _World, stream: IndexedStream, visible: set[int]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
+from builder.model.naming import COMPAT32_ARCHES
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.modulemd import gate_serial, module_version
 from builder.publish.trees import RELEASE_FILE, STREAMS, release_of
@@ -63,7 +64,8 @@ def _package_faults(content: PublicationContent) -> Iterator[str]:
         other = by_file.setdefault(filename, artifact)
         if other.nevra != artifact.nevra:
             yield f"{filename}: the file name of both {other.nevra} and {artifact.nevra}"
-        allowed = ("src",) if artifact in content.sources else (content.arch, "noarch")
+        own = (content.arch, "noarch", COMPAT32_ARCHES.get(content.arch))
+        allowed = ("src",) if artifact in content.sources else own
         if artifact.nevra.arch not in allowed:
             yield f"{nevra}: its architecture is not {content.arch}"
 

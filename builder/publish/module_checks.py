@@ -11,7 +11,7 @@ import yaml
 from builder.tools.createrepo import ListedPackage
 
 # Dependencies and packages of these names must come from the publication itself.
-OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia")
+OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia", "libnvidia-nscq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ import solv
 
 from builder.errors import ToolError
 from builder.model.cells import PackageKind
+from builder.model.naming import COMPAT32_ARCHES, repository_arch
 from builder.publish.generations import RECORD
 from builder.publish.module_checks import OWN, IndexedStream, ModuleIndex, read_modules
 from builder.publish.trees import read_trees
@@ -39,6 +40,8 @@ _DEPENDENCIES = (
     solv.SOLVABLE_RECOMMENDS,
     solv.SOLVABLE_SUPPLEMENTS,
 )
+# As libsolv is built for Fedora and EL: packages of one name and two architectures lie side by side.
+_POOL_FLAGS = ("POOL_FLAG_OBSOLETEUSESCOLORS", "POOL_FLAG_IMPLICITOBSOLETEUSESCOLORS")
 # As libdnf sets them (libdnf/goal/Goal.cpp, init_solver).
 _FLAGS = (
     "SOLVER_FLAG_KEEP_ORPHANS",
@@ -60,9 +63,10 @@ class Proof:
 def prove_transitions(folder: Path, previous: Path | None) -> Proof:
     """Try every transition of the generation in ``folder``; ``previous`` is the one that clients have now.
 
-    For each stream: each profile on its kernels; an upgrade from the previous generation; a switch to each other
-    stream, from both generations; a kernel that appears with its module, and one that appears without. Each with CUDA
-    installed, which must not change. Raises ToolError when the metadata cannot be read.
+    For each stream: each profile on its kernels, and the default one with the libraries for 32-bit programs; an upgrade
+    from the previous generation; a switch to each other stream, from both generations; a kernel that appears with its
+    module, and one that appears without. Each with CUDA installed, which must not change. Raises ToolError when the
+    metadata cannot be read.
     """
     trials = _Trials(folder, previous)
     faults = [fault for name in trials.new.streams for fault in trials.installs(name)]
@@ -107,12 +111,14 @@ class _Trials:
         self.count = 0
         self.pool = solv.Pool()
         self.pool.setdisttype(solv.Pool.DISTTYPE_RPM)
+        for flag in _POOL_FLAGS:
+            self.pool.set_flag(getattr(solv.Pool, flag), 1)
         self.new = self._load(folder)
         self.old = self._load(previous) if previous is not None else _Generation(streams={}, packages={})
         if self.old.trees is not self.new.trees:  # hosts of the one do not see the other
             self.old = _Generation(streams={}, packages={})
         everything = [*self.new.all(), *self.old.all()]
-        self.arch = min({s.arch for s in everything} - {"src", "noarch"}, default="noarch")
+        self.arch = repository_arch(s.arch for s in everything) or "noarch"
         self.pool.setarch(self.arch)
         self.others = self.pool.add_repo("distribution")
         self.kernels = self._kernels(everything)
@@ -121,6 +127,8 @@ class _Trials:
         self.cuda = [self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])] if served else []
         self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
         self.broken: list[tuple[str, tuple[str, ...]]] = []  # stream and kernels that it cannot be installed on
+        self.not_this_way: set[tuple[str, str]] = set()  # stream and way that it cannot be installed in
+        self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
         self.fresh: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
 
     # The pool
@@ -231,7 +239,17 @@ class _Trials:
         return self.pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, self.pool.str2id(name))
 
     def _install(self, names: Iterable[str]) -> list[Any]:
-        return [self._job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_FORCEBEST, name) for name in names]
+        """By name, or name.arch for 32-bit packages."""
+        how = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_FORCEBEST | solv.Job.SOLVER_SOLVABLE_NAME
+        jobs = []
+        for text in names:
+            name, _, arch = text.rpartition(".")
+            if arch in COMPAT32_ARCHES.values():
+                wanted = self.pool.rel2id(self.pool.str2id(name), self.pool.str2id(arch), solv.REL_ARCH)
+            else:
+                wanted = self.pool.str2id(text)
+            jobs.append(self.pool.Job(how, wanted))
+        return jobs
 
     def _upgrade(self, *, best: bool) -> list[Any]:
         how = solv.Job.SOLVER_UPDATE | solv.Job.SOLVER_SOLVABLE_ALL | (solv.Job.SOLVER_FORCEBEST if best else 0)
@@ -241,7 +259,6 @@ class _Trials:
 
     def installs(self, name: str) -> Iterator[str]:
         """What clients cannot install of a stream; transitions to where they cannot are not tried."""
-        stream = self.new.streams[name]
         sets = self._sets(self.new, name)
         for kernels in sets or [()]:
             if any(set(kernels) >= set(broken) for of, broken in self.broken if of == name):
@@ -256,41 +273,72 @@ class _Trials:
                 self.broken.append((name, kernels))
                 yield f"{name}: install on {_list(kernels)}: {fault}"
         if self._possible(name, sets[-1] if sets else ()):
-            for profile, packages in sorted(stream.profiles.items()):
-                what = f"{name}: install profile {profile}"
-                yield from self._try(what, [], sets[-1], name, self._install(packages), cuda=False)
+            for way, packages in self._ways(self.new, name).items():
+                what = f"{name}: install {way or 'default profile'}"
+                for fault in self._try(what, [], sets[-1], name, self._install(packages), cuda=False):
+                    self.not_this_way.add((name, way))
+                    yield fault
 
     def moves(self, name: str) -> Iterator[str]:
         """What hosts cannot do that have the stream from this publication, or from the one before."""
-        for kernels in self._sets(self.new, name):
-            for generation, which in ((self.new, ""), (self.old, "of the publication before ")):
-                if name not in generation.streams or not set(kernels) <= set(self._served(generation, name)):
-                    continue
-                with suppress(_Refused):  # the publication before could not; this one is told of by installs()
-                    start = self._installed(generation, name, kernels)
-                    yield from self._from(generation.streams[name], which, start, kernels)
+        for generation, which in ((self.new, ""), (self.old, "of the publication before ")):
+            if name not in generation.streams:
+                continue
+            served = set(self._served(generation, name))
+            sets = [kernels for kernels in self._sets(self.new, name) if set(kernels) <= served]
+            for kernels in sets:
+                ways = self._ways(generation, name) if kernels == sets[-1] else {"": ()}
+                for way in ways:
+                    with suppress(_Refused):  # the publication before could not; this one is told of by installs()
+                        start = self._installed(generation, name, kernels, way)
+                        yield from self._from(generation.streams[name], which, start, kernels, way)
         yield from self._kernel_comes(name)
 
     def _possible(self, name: str, kernels: Collection[str]) -> bool:
         served = set(kernels) <= set(self._served(self.new, name))
         return served and not any(set(kernels) >= set(broken) for of, broken in self.broken if of == name)
 
-    def _from(self, stream: IndexedStream, which: str, start: Sequence[Any], kernels: tuple[str, ...]) -> Iterator[str]:
-        """From a host that has the stream: upgrade, and switch to each other stream."""
-        name = stream.name
+    def _ways(self, generation: _Generation, name: str) -> dict[str, tuple[str, ...]]:
+        """What a stream's hosts can have asked for, by a name for it; "" is the default profile."""
+        key = f"{id(generation)} {name}"
+        if key in self.asked:
+            return self.asked[key]
+        stream = generation.streams[name]
+        others = sorted((p, packages) for p, packages in stream.profiles.items() if p not in stream.default_profiles)
+        ways = {"": _profile(stream), **{f"profile {p}": tuple(packages) for p, packages in others}}
+        own = [s for s in generation.of(name) if _version(s) == _newest(generation.of(name))]
+        small = [f"{s.name}.{s.arch}" for s in own if s.arch in COMPAT32_ARCHES.values()]
+        if small:
+            ways["32-bit libraries"] = (*_profile(stream), *sorted(small))
+        self.asked[key] = ways
+        return ways
+
+    def _has(self, name: str, way: str) -> bool:
+        return way in self._ways(self.new, name) and (name, way) not in self.not_this_way
+
+    def _from(
+        self,
+        stream: IndexedStream,
+        which: str,
+        start: Sequence[Any],
+        kernels: tuple[str, ...],
+        way: str,
+    ) -> Iterator[str]:
+        """From a host that has the stream in some way: upgrade, and switch to each other stream that has it too."""
+        name, which = stream.name, f"{which}with {way} " if way else which
         if self._possible(name, kernels):
             yield from self._try(f"{name} {which}upgrade", start, kernels, name, self._upgrade(best=True))
         for other in self.new.streams:
-            if other != name and self._possible(other, kernels):
-                jobs = self._sync(start) if self.new.trees else self._switch(stream, other)
+            if other != name and self._possible(other, kernels) and self._has(other, way):
+                jobs = self._sync(start) if self.new.trees else self._switch(stream, other, way)
                 yield from self._try(f"{name} {which}→ {other}: switch", start, kernels, other, jobs)
 
-    def _switch(self, before: IndexedStream, name: str) -> list[Any]:
+    def _switch(self, before: IndexedStream, name: str, way: str) -> list[Any]:
         """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile."""
         after = self.new.streams[name]
         names = {artifact.rsplit("-", 2)[0] for artifact in before.artifacts | after.artifacts}
         sync = [self._job(solv.Job.SOLVER_DISTUPGRADE, package) for package in sorted(names)]
-        return [*sync, *self._install(_profile(after))]
+        return [*sync, *self._install(self._ways(self.new, name)[way])]
 
     def _sync(self, start: Sequence[Any]) -> list[Any]:
         """``nvidia-driver-stream``: distro-sync of each package of ours that is installed, in the other tree."""
@@ -371,6 +419,8 @@ class _Trials:
             if _version(package) != version:
                 return f"{package} would be installed beside driver {version}"
         kmods = sorted(s.name for s in installed if s.name.startswith(_KMOD))
+        if not kmods and not any(s.name == _GATE or s.name.startswith(_DRIVER) for s in installed):
+            return None  # sources to read, or the like: nothing of the driver is there
         if self._is_dkms(name):
             return f"{kmods[0]} would stay beside {_DKMS}" if kmods else None
         wanted = {k: s.name for s in self.new.of(name) if s.name.startswith(_KMOD) for k in _kernels_of(s)}
@@ -380,11 +430,11 @@ class _Trials:
         more = sorted(set(kmods) - {wanted[k] for k in kernels})
         return f"{more[0]} would stay without its kernel" if more else None
 
-    def _installed(self, generation: _Generation, name: str, kernels: tuple[str, ...]) -> list[Any]:
-        """What a host has of a stream after installing its default profile, without what the distribution brings."""
-        key = (f"{id(generation)} {name}", kernels)
+    def _installed(self, generation: _Generation, name: str, kernels: tuple[str, ...], way: str = "") -> list[Any]:
+        """What a host has of ours after installing a stream in some way, by its default profile unless one is given."""
+        key = (f"{id(generation)} {name} {way}", kernels)
         if key not in self.fresh:
-            names = [*_profile(generation.streams[name]), *(s.name for s in self.cuda)]
+            names = [*self._ways(generation, name)[way], *(s.name for s in self.cuda)]
             names += [PackageKind.RELEASE.value] if generation.trees else []
             visible = [*generation.of(name), *self.cuda]
             self.fresh[key] = self._ours(self._solve(self._world(kernels), visible, self._install(names)))

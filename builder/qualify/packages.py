@@ -11,7 +11,9 @@ from builder.model.naming import driver_ev, package_nevras
 from builder.qualify.checks import LEVEL, check
 from builder.tools.rpms import RpmHeader, read_header
 
-_LIBRARIES = ("/usr/lib64/", "/usr/share/nvidia")
+_LIBDIR = "/usr/lib64/"
+_LIBDIR32 = ("/usr/lib/lib", "/usr/lib/vdpau/", "/usr/lib/gbm/", "/usr/lib/tls/")  # /usr/lib is not for libraries alone
+_LIBRARIES = (_LIBDIR, "/usr/share/nvidia")
 _MAN = "/usr/share/man/man1/"
 # What each package may hold, beside its licence: prefixes of absolute paths.
 _PREFIXES: dict[str, tuple[str, ...]] = {
@@ -47,11 +49,20 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
         "/usr/share/vulkansc/",
         "/usr/share/egl/",
     ),
-    "nvidia-driver-cuda": ("/usr/bin/nvidia-", "/etc/OpenCL/vendors/", _MAN),
+    "nvidia-driver-cuda": ("/usr/bin/nvidia-", "/etc/OpenCL/vendors/", "/usr/share/nvidia/supported-gpus.json", _MAN),
     "nvidia-driver-cuda-libs": _LIBRARIES,
     "nvidia-firmware": ("/usr/lib/firmware/nvidia/{version}",),
     "nvidia-modprobe": ("/usr/bin/nvidia-modprobe", _MAN),
     "dkms-nvidia": ("/usr/src/nvidia-{version}", "/usr/libexec/dkms-nvidia", "/var/log/dkms-nvidia"),
+    "nvidia-fabricmanager": (
+        "/usr/bin/nv",
+        "/usr/lib/systemd/system/nvidia-fabricmanager",
+        "/usr/share/nvidia/nvswitch",
+    ),
+    "nvidia-fabricmanager-devel": ("/usr/lib64/libnvfm.so", "/usr/include/nv_fm_"),
+    "libnvidia-nscq": ("/usr/lib64/libnvidia-nscq.so", "/usr/bin/nscq-cli"),
+    "nvidia-imex": ("/usr/bin/nvidia-imex", "/etc/nvidia-imex", "/usr/lib/systemd/system/nvidia-imex"),
+    "nvidia-open-kernel-source": ("/usr/src/nvidia-open-{version}",),
     "cuda-drivers": (),
     "nvidia-open": (),
     "dnf-plugin-nvidia": ("/usr/lib/python3",),
@@ -70,7 +81,8 @@ def qualify_packages(unit: Unit, artifacts: Sequence[Artifact], matrix: Matrix, 
     nevras = [a.nevra for a in artifacts]
     faults = [f"unexpected package {n}" for n in nevras if n not in planned]
     faults += [f"{n} is there {nevras.count(n)} times" for n in dict.fromkeys(nevras) if nevras.count(n) > 1]
-    faults += [] if planned[0] in nevras else [f"{planned[0]} is missing"]
+    if unit.kind is not PackageKind.COMPAT32 and planned[0] not in nevras:
+        faults.append(f"{planned[0]} is missing")
     headers = {a.nevra.name: read_header(a.path) for a in artifacts}
     checks = (
         check("nevra", faults, passed=[str(n) for n in nevras]),
@@ -85,6 +97,8 @@ def _check_files(unit: Unit, headers: Mapping[str, RpmHeader]) -> Check:
     faults = []
     for name, header in headers.items():
         prefixes = tuple(p.format(version=unit.driver.version) for p in _PREFIXES.get(name, ()))
+        if unit.kind is PackageKind.COMPAT32:
+            prefixes = tuple(p for p in prefixes if p != _LIBDIR) + _LIBDIR32
         faults += [
             f"{name}: {path} does not belong here"
             for path in header.files
@@ -119,11 +133,15 @@ def _dependency_faults(unit: Unit, headers: Mapping[str, RpmHeader], matrix: Mat
     libraries = headers.get("nvidia-driver-cuda-libs")
     if libraries is not None:
         for requirement in libraries.requires:
-            if "kmod" in requirement:  # containers install it on hosts whose modules are not packages of theirs
+            # Containers install it on hosts whose modules are not packages of theirs; "if there are" harms none.
+            if "kmod" in requirement and not requirement.endswith(" if nvidia-kmod-common)"):
                 yield f"nvidia-driver-cuda-libs requires {requirement}"
     driver = headers.get("nvidia-driver")
     if unit.kind is PackageKind.DRIVER and driver is not None and f"nvidia-kmod-common = {ev}" not in driver.requires:
         yield f"nvidia-driver lacks nvidia-kmod-common = {ev}"
+    for name in ("nvidia-fabricmanager", "nvidia-imex"):
+        if name in headers and f"nvidia-kmod-common = {ev}" not in headers[name].requires:
+            yield f"{name} lacks nvidia-kmod-common = {ev}"
     gate = headers.get("nvidia-kmod-common")
     if unit.kind is PackageKind.GATE and gate is not None and f"nvidia-kmod = {ev}" not in gate.provides:
         yield f"nvidia-kmod-common lacks Provides: nvidia-kmod = {ev}"

@@ -95,7 +95,7 @@ def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods) -> tup
         beside = (PackageKind.OBJECTS, PackageKind.CERTIFICATE, PackageKind.DNF_PLUGIN)
         names = [*(kmod_name(k.kernel) for k in known), *(kind.value for kind in beside)]
     if flavor is Flavor.PROPRIETARY:
-        names.append("nvidia-open")
+        names += [PackageKind.OPEN_META.value, PackageKind.OPEN_SOURCE.value]
     return tuple(dict.fromkeys(names))
 
 

@@ -8,16 +8,19 @@ file in a new driver is noticed on the day it comes.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from builder.errors import RenderError
 from builder.model.sources import ManifestEntry
 from builder.render.values import require_word
 
-LIBDIR = "/usr/lib64"
+LIBDIR, LIBDIR32 = "/usr/lib64", "/usr/lib"
 DRIVER, LIBS, CUDA, CUDA_LIBS = "nvidia-driver", "nvidia-driver-libs", "nvidia-driver-cuda", "nvidia-driver-cuda-libs"
 FIRMWARE, MODPROBE = "nvidia-firmware", "nvidia-modprobe"
+SUPPORTED_GPUS = "supported-gpus/supported-gpus.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,16 @@ _PLACES = {
     "NVIDIA_MODPROBE_MANPAGE": (MODPROBE, "/usr/share/man/man1"),
 }
 _LIBRARY_TYPES = tuple(name for name in _PLACES if name.endswith("_LIB"))
+# What loaders read to find a library of either size: the same file in both packages, as rpm allows.
+_FOR_BOTH = ("VULKAN_ICD_JSON", "VULKANSC_ICD_JSON", "GLVND_EGL_ICD_JSON")
+
+# Folders that every EL system has. Each other folder of a file is owned with it: several packages may own one folder,
+# and so none stays behind on a host that has nothing else in it.
+_SYSTEM_FOLDERS = frozenset(
+    ("/", "/etc", "/usr", "/usr/bin", "/usr/include", "/usr/lib", "/usr/lib/firmware", "/usr/lib/systemd",
+     "/usr/lib/systemd/system", "/usr/lib/systemd/system-sleep", "/usr/lib64", "/usr/share", "/usr/share/man",
+     "/usr/share/man/man1")
+)  # fmt: skip
 
 NOT_SHIPPED = {
     "KERNEL_MODULE": "kernel modules are built for each kernel (kmod-nvidia)",
@@ -154,15 +167,27 @@ _NAMES = {
 }
 
 
-def place_files(manifest: tuple[ManifestEntry, ...], version: str) -> tuple[tuple[Placed, ...], tuple[LeftOut, ...]]:
-    """Every entry either placed (sorted by path) or left out with its reason.
+def owned_folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """The folders above these paths that their package owns, sorted."""
+    return tuple(sorted({str(folder) for path in paths for folder in PurePosixPath(path).parents} - _SYSTEM_FOLDERS))
+
+
+def has_compat32(manifest: tuple[ManifestEntry, ...], version: str) -> bool:
+    """Whether an archive holds libraries for 32-bit programs that are packaged."""
+    return any(file.source and ".so" in file.path for file in place_files(manifest, version, compat32=True)[0])
+
+
+def place_files(
+    manifest: tuple[ManifestEntry, ...], version: str, *, compat32: bool = False
+) -> tuple[tuple[Placed, ...], tuple[LeftOut, ...]]:
+    """Every entry either placed (sorted by path) or left out with its reason; ``compat32``: for the 32-bit packages.
 
     Raises RenderError for a type that is not known and for two different files at one place.
     """
     placed: dict[str, Placed] = {}
     left_out: list[LeftOut] = []
     for entry in manifest:
-        result = _place(entry, version)
+        result = _place(entry, version, compat32=compat32)
         if isinstance(result, LeftOut):
             left_out.append(result)
         elif placed.setdefault(result.path, result) != result:
@@ -173,28 +198,40 @@ def place_files(manifest: tuple[ManifestEntry, ...], version: str) -> tuple[tupl
     return tuple(placed[path] for path in sorted(placed)), tuple(left_out)
 
 
-def _place(entry: ManifestEntry, version: str) -> Placed | LeftOut:
+def _place(entry: ManifestEntry, version: str, *, compat32: bool) -> Placed | LeftOut:
     name = posixpath.basename(entry.path)
     if entry.type not in _PLACES and entry.type not in NOT_SHIPPED:
         raise RenderError(
             f"driver {version}: {entry.path} is of type {entry.type}, which no rule places",
             hint="add the type to builder/render/manifest.py: a package and a folder, or a reason not to ship it",
         )
-    if entry.arch == "COMPAT32":
-        return LeftOut(path=entry.path, reason="32-bit libraries are not packaged yet")
-    reason = NOT_SHIPPED.get(entry.type) or _match(_NAMES_NOT_SHIPPED, name)
+    if entry.path == SUPPORTED_GPUS and not compat32:  # documentation by its type, but read by programs
+        return Placed(package=CUDA, path=f"/usr/share/nvidia/{name}", mode="0644", source=entry.path, target="")
+    reason = NOT_SHIPPED.get(entry.type) or _match(_NAMES_NOT_SHIPPED, name) or _other_size(entry, compat32=compat32)
     if reason is not None:
         return LeftOut(path=entry.path, reason=reason)
     package, folder = _PLACES[entry.type]
+    package = _match(_NAMES, name) or package
+    if compat32:
+        if package not in (LIBS, CUDA_LIBS):
+            return LeftOut(path=entry.path, reason=f"{package} has no 32-bit package")
+        folder = folder.replace(LIBDIR, LIBDIR32)
     link = entry.target is not None
     path = posixpath.normpath(posixpath.join(_folder(folder, entry, version), name))
     return Placed(
-        package=_match(_NAMES, name) or package,
+        package=package,
         path=require_word(path, f"driver {version}: path"),
         mode="0777" if link else f"{_mode(entry):04o}",
         source="" if link else require_word(entry.path, f"driver {version}: file"),
         target=_target(entry, version) if link else "",
     )
+
+
+def _other_size(entry: ManifestEntry, *, compat32: bool) -> str | None:
+    """Why a file is not for packages of this size."""
+    if not compat32:
+        return "goes into the 32-bit packages" if entry.arch == "COMPAT32" else None
+    return None if entry.arch == "COMPAT32" or entry.type in _FOR_BOTH else "goes into the 64-bit packages"
 
 
 def _folder(folder: str, entry: ManifestEntry, version: str) -> str:

@@ -1,13 +1,15 @@
-"""The spec that builds the kernel-independent objects of the open modules from NVIDIA's source release."""
+"""The open kernel tree: its objects built from NVIDIA's source release, and the package that carries it for people."""
 
 from __future__ import annotations
 
-from builder.model.matrix import Distribution, Driver, Matrix
-from builder.model.naming import driver_evr
+from builder.errors import RenderError
+from builder.model.cells import Unit
+from builder.model.matrix import Distribution, Driver, Flavor, Matrix
+from builder.model.naming import driver_evr, package_nevra
 from builder.model.nevra import Nevra
-from builder.model.sources import SourceFile, SpecFile
+from builder.model.sources import DriverSources, SourceFile, SpecFile
 from builder.render.templates import fill_spec
-from builder.render.values import require_nevra, require_word
+from builder.render.values import require_nevra, require_payload, require_word
 
 OPEN_TREE_FOLDER = "/usr/lib/nvidia-open-tree"  # of kernel-open/ in the package it leaves the buildroot in
 # As NVIDIA's own Makefile names what it builds from src/.
@@ -31,3 +33,21 @@ def render_open_tree(
         folder=OPEN_TREE_FOLDER,
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tarball,))
+
+
+def render_open_source(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial: int = 1) -> SpecFile:
+    """The spec of the package that carries a driver's open kernel tree for people; raises RenderError without one."""
+    nevra = require_nevra(package_nevra(unit, matrix, serial=serial))
+    tree = dict(sources.kernel_trees).get(Flavor.OPEN)
+    if tree is None:
+        raise RenderError(f"{unit.id}: the archive has no open kernel tree")
+    text = fill_spec(
+        "nvidia-open-kernel-source.spec.j2",
+        nevra=nevra,
+        version=unit.driver.version,
+        vendor=matrix.vendor,
+        payload=require_payload(unit.distribution.payload),
+        source=require_word(tree.filename, "source file name"),
+        folder=f"/usr/src/nvidia-open-{unit.driver.version}",
+    )
+    return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree,))

@@ -1,7 +1,21 @@
 """What people see of a plan and of a publication: console tables, support matrix as JSON and as a page."""
 
 from builder.report.console import print_actions, print_support_matrix
+from builder.report.gpus import FILE as GPUS_FILE
+from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
 from builder.report.support_matrix import support_json, support_matrix
 
-__all__ = ["print_actions", "print_support_matrix", "support_files", "support_json", "support_matrix", "support_page"]
+__all__ = [
+    "GPUS_FILE",
+    "gpus_file",
+    "gpus_sentences",
+    "lost_gpus",
+    "print_actions",
+    "print_support_matrix",
+    "stream_gpus",
+    "support_files",
+    "support_json",
+    "support_matrix",
+    "support_page",
+]

@@ -11,6 +11,7 @@ from typing import Any
 from builder.model.matrix import Delivery, Kmods
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
+from builder.report.gpus import gpus_document
 
 SCHEMA = 1
 
@@ -89,6 +90,8 @@ def _stream(stream: SupportStream, facts: SupportFacts) -> dict[str, Any]:
         "summary": stream.summary,
         "drivers": list(stream.driver_versions),
         "held": [{"driver": version, "reason": reason} for version, reason in stream.held],
+        "profiles": list(stream.profiles),
+        "gpus": gpus_document(stream.gpus) if stream.gpus else None,
     }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import Job, make_job
+from tests.conftest import STREAMS, Job, make_job
 from tests.lab.client import Client, make_client
 from tests.lab.distro import CUDA, LabDistro
+from tests.lab.light_archives import with_archives
 from tests.lab.runfile import LabDriver
 
 EXPECTED = {  # stream → driver version and licence of what each kernel gets
@@ -28,7 +31,9 @@ def published(
     keys: Path,
     generic: list[str],
 ) -> Job:
-    job = make_job(tmp_path_factory.mktemp("main"), lab, light, keys, kernels=generic)
+    folder = tmp_path_factory.mktemp("main")
+    drivers = [with_archives(driver, folder / "archives", ["fabricmanager"]) for driver in light]
+    job = make_job(folder, lab, drivers, keys, streams=[with_fm(one) for one in STREAMS], kernels=generic)
     document = job.json("matrix")
     units = {u["id"]: u for u in document["units"]}
     assert all(u["ok"] and u["reason"] == "built" for u in units.values()), units
@@ -41,6 +46,13 @@ def published(
         "latest-dkms": ["550.163.01"],
     }
     return job
+
+
+def with_fm(one: dict[str, Any]) -> dict[str, Any]:
+    """The stream with the profiles that only some drivers have the packages of."""
+    packages = ["nvidia-driver-cuda", "nvidia-fabricmanager"]
+    more = {"fm": {"packages": packages}, "switches": {"packages": [*packages, "libnvidia-nscq"]}}
+    return {**one, "profiles": {**one["profiles"], **more}}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +127,36 @@ def test_dkms_and_back_leaves_no_precompiled_module_behind(client: Client, gener
         module = client.module(release)
         assert module is not None
         assert module.version == EXPECTED["latest"][0]
+
+
+def test_fabric_manager_and_32_bit_libraries_come_when_asked_for_and_go_along(
+    published: Job, client: Client, generic: list[str]
+) -> None:
+    (matrix,) = published.json("report")["support_matrix"]
+    assert {tuple(s["profiles"]) for s in matrix["streams"]} == {("default", "ks", "fm")}  # no driver has NSCQ
+    assert not [q for q in client.query("-a") if q.endswith(".i686")]
+    client.dnf("module", "switch-to", "nvidia-driver:r550-open")
+    client.dnf("module", "install", "nvidia-driver:r550-open/fm")
+    client.dnf("install", "nvidia-driver-cuda-libs.i686")
+    client.dnf("module", "switch-to", "nvidia-driver:r535-open")
+    found = client.query("nvidia-fabricmanager", "nvidia-driver-cuda-libs.i686", "nvidia-driver-cuda-libs.x86_64")
+    assert len(found) == 3
+    assert all("-535.261.03-" in line for line in found)
+    client.dnf("remove", "nvidia-fabricmanager", "nvidia-driver-cuda-libs.i686")
+    client.dnf("module", "switch-to", "nvidia-driver:latest")
+    assert client.module(generic[0]) is not None
+
+
+def test_a_stream_says_which_gpus_it_does_not_drive(published: Job, client: Client) -> None:
+    """To people in its description, to machines in a file of the publication and in a package."""
+    listed = " ".join(client.dnf("module", "info", "nvidia-driver:r550-open").stdout.replace(":", " ").split())
+    assert "1 GPU model (NVIDIA GeForce GTX 970) needs the proprietary modules." in listed
+    file = json.loads((published.published / "supported-gpus.json").read_text())
+    devices = {name: [gpu["device"] for gpu in s["driven"]] for name, s in file["streams"].items()}
+    assert devices["r535"] == ["13c2", "1e07", "2484"]
+    assert devices["r535-open"] == ["1e07", "2484"]
+    client.dnf("install", "nvidia-driver-cuda")
+    assert "0x1E07" in (client.root / "usr/share/nvidia/supported-gpus.json").read_text()
 
 
 def test_an_altered_package_is_refused_by_the_client(

@@ -11,7 +11,9 @@ from builder.model.matrix import Flavor, Kmods
 from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
 from builder.render import (
+    render_archive,
     render_certificate,
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_dnf_plugin,
@@ -22,6 +24,7 @@ from builder.render import (
     render_modules,
     render_objects,
     render_open_meta,
+    render_open_source,
     render_open_tree,
     render_release,
 )
@@ -41,6 +44,10 @@ def _modules(flavor: Flavor, **changes: object) -> SpecFile:
 
 def _objects(flavor: Flavor) -> SpecFile:
     return render_objects(sample.unit(PackageKind.OBJECTS, flavor=flavor), sample.sources(), sample.MATRIX)
+
+
+def _archive(kind: PackageKind) -> SpecFile:
+    return render_archive(sample.unit(kind), sample.archive_sources(kind), sample.MATRIX)
 
 
 def _dkms_gate() -> SpecFile:
@@ -90,8 +97,15 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     "gate-open-dkms.spec": _dkms_gate,
     "driver.spec": lambda: render_driver(sample.unit(PackageKind.DRIVER), sample.sources(), sample.MATRIX),
     "driver-compute.spec": _compute,
+    "driver-compat32.spec": lambda: render_compat32(sample.unit(PackageKind.COMPAT32), sample.sources(), sample.MATRIX),
     "dkms-open.spec": lambda: render_dkms(
         sample.unit(PackageKind.DKMS, flavor=Flavor.OPEN), sample.sources(), sample.MATRIX
+    ),
+    "fabricmanager.spec": lambda: _archive(PackageKind.FABRICMANAGER),
+    "nscq.spec": lambda: _archive(PackageKind.NSCQ),
+    "imex.spec": lambda: _archive(PackageKind.IMEX),
+    "open-source.spec": lambda: render_open_source(
+        sample.unit(PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN), sample.sources(), sample.MATRIX
     ),
     "cuda-drivers.spec": lambda: render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS), sample.MATRIX),
     "release.spec": _release,

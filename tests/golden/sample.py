@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from builder.model.cells import Cell, PackageKind, Unit
@@ -20,10 +21,11 @@ from builder.model.matrix import (
     PackageRef,
     RepositoryRef,
 )
-from builder.model.naming import kmod_nevra
+from builder.model.naming import ARCHIVE_KINDS, kmod_nevra
 from builder.model.nevra import Evr
 from builder.model.patches import Patch
-from builder.model.sources import DriverSources, KernelObject, ManifestEntry, SourceFile
+from builder.model.sources import ArchiveMember, DriverArchive, DriverSources, KernelObject, ManifestEntry, SourceFile
+from tests.lab.light_archives import members_of, top_of
 
 MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 EPOCH = 1_700_000_000
@@ -176,10 +178,15 @@ def manifest(version: str) -> tuple[ManifestEntry, ...]:
         entry("nvidia-installer", "INSTALLER_BINARY"),
         entry("LICENSE", "DOCUMENTATION", to="NVIDIA_GLX-1.0"),
         entry("html/index.html", "DOCUMENTATION", to="NVIDIA_GLX-1.0/html"),
+        entry("supported-gpus/supported-gpus.json", "DOCUMENTATION", to="NVIDIA_GLX-1.0/supported-gpus"),
         entry(f"libcuda.so.{v}", "CUDA_LIB", arch="NATIVE", to="/"),
         entry("libcuda.so.1", "CUDA_SYMLINK", arch="NATIVE", to="/", target=f"libcuda.so.{v}"),
         entry("libcuda.so", "CUDA_SYMLINK", arch="NATIVE", to="/", target="libcuda.so.1"),
         entry(f"32/libcuda.so.{v}", "CUDA_LIB", arch="COMPAT32", to="/"),
+        entry("libcuda.so.1", "CUDA_SYMLINK", arch="COMPAT32", to="/", target=f"libcuda.so.{v}"),
+        entry(f"32/libGLX_nvidia.so.{v}", "GLX_CLIENT_LIB", arch="COMPAT32"),
+        entry("libGLX_nvidia.so.0", "GLX_CLIENT_SYMLINK", arch="COMPAT32", target=f"libGLX_nvidia.so.{v}"),
+        entry("32/libGL.so.1.7.0", "GLVND_LIB", arch="COMPAT32"),
         entry(f"libnvidia-ml.so.{v}", "UTILITY_LIB", arch="NATIVE"),
         entry("libnvidia-ml.so.1", "UTILITY_LIB_SYMLINK", arch="NATIVE", target=f"libnvidia-ml.so.{v}"),
         entry(f"libnvidia-gtk3.so.{v}", "UTILITY_LIB", arch="NATIVE"),
@@ -225,3 +232,19 @@ def sources(
         manifest=manifest(v) if entries is None else entries,
         source_date_epoch=EPOCH,
     )
+
+
+def archive(kind: PackageKind, d: Driver = D535, folder: Path | None = None) -> DriverArchive:
+    """What NVIDIA's archive of a kind holds, as its members are listed; ``folder`` is where it lies."""
+    name = ARCHIVE_KINDS[kind]
+    top = top_of(name, d.version)
+    members = (ArchiveMember(path=p, target=t, executable=x) for p, t, x in members_of(name, d.version))
+    filename = f"{top}.tar.xz"
+    return DriverArchive(
+        kind=name, file=source(filename, folder / filename if folder else None), top=top, members=tuple(members)
+    )
+
+
+def archive_sources(kind: PackageKind, d: Driver = D535, folder: Path | None = None) -> DriverSources:
+    """A driver's sources as the packages of an archive are rendered from."""
+    return replace(sources(d, folder=folder), archive=archive(kind, d, folder))

@@ -48,6 +48,8 @@ def test_every_template_has_a_golden_file() -> None:
         "cuda-drivers.spec.j2",
         "nvidia-open.spec.j2",
         "nvidia-driver-release.spec.j2",
+        "nvidia-archive.spec.j2",
+        "nvidia-open-kernel-source.spec.j2",
     }
     configs = {p.name.removesuffix(".j2") for p in template_folder("mock-configs").glob("[!_]*.j2")}
     assert configs <= set(MOCK_CONFIGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -16,9 +17,10 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import CACHE
+from tests.lab.manifest_types import COMPAT32
 from tests.lab.runfile import LabDriver, cached_run, lab_driver, print_drivers
 
-FORMAT = 3  # of the trees laid out here; the sources have their own digest
+FORMAT = 5  # of the trees laid out here; the sources have their own digest
 SOURCES = Path(__file__).parent / "light"
 VERSIONS = ("470.256.02", "535.261.03", "535.274.02", "550.163.01", "570.211.01")  # real versions, stand-in content
 LICENSES = {"open": "Dual MIT/GPL", "proprietary": "Proprietary"}
@@ -28,6 +30,13 @@ _BLOB_FLAGS = (
     "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-mno-sse", "-mno-mmx", "-g0", "-fno-jump-tables",
 )  # fmt: skip
 _REFUSAL = '\tpr_err("NVRM: this stand-in refuses its kernel\\n");\n\treturn -EIO;\n'
+# Device, name, the last branch that drives it, features.
+GPUS = (
+    ("0x1287", "NVIDIA GeForce GT 730", 470, ()),  # Kepler
+    ("0x13C2", "NVIDIA GeForce GTX 970", 580, ()),  # Maxwell
+    ("0x1E07", "NVIDIA GeForce RTX 2080 Ti", None, ("kernelopen",)),  # Turing
+    ("0x2484", "NVIDIA GeForce RTX 3070", None, ("kernelopen",)),  # Ampere
+)
 _LIBRARIES = {
     "libcuda": "libcuda.so.1",
     "libnvidia-ml": "libnvidia-ml.so.1",
@@ -70,15 +79,31 @@ def _fill(tree: Path, version: str, flavors: Sequence[str], condition: str, refu
             _kernel_tree(tree / TREES[flavor], version, flavor, condition, work, refusal)
         for stem, soname in _LIBRARIES.items():
             source = _substitute(SOURCES / "userspace/library.c", work / f"{stem}.c", VERSION=version)
-            target = tree / f"{stem}.so.{version}"
             flags = ["-shared", "-fPIC", "-O2", "-g0", f"-Wl,-soname,{soname}", "-Wl,--build-id=none"]
-            run(["gcc", *flags, "-o", target, source.name], timeout=60, cwd=work)
+            run(["gcc", *flags, "-o", tree / f"{stem}.so.{version}", source.name], timeout=60, cwd=work)
+            # The lab has no 32-bit C library, so these are linked with none.
+            small = tree / COMPAT32 / f"{stem}.so.{version}"
+            small.parent.mkdir(exist_ok=True)
+            run(["gcc", "-m32", "-nostdlib", *flags, "-o", small, source.name], timeout=60, cwd=work)
         smi = _substitute(SOURCES / "userspace/nvidia-smi.c", work / "nvidia-smi.c", VERSION=version)
         run(["gcc", "-O2", "-g0", "-Wl,--build-id=none", "-o", tree / "nvidia-smi", smi.name], timeout=60, cwd=work)
     (tree / "firmware").mkdir()
     for name in ("gsp_ga10x.bin", "gsp_tu10x.bin"):
         (tree / "firmware" / name).write_text(f"stand-in firmware {name} {version}\n")
     shutil.copyfile(SOURCES / "README", tree / "LICENSE")
+    (tree / "supported-gpus").mkdir()
+    (tree / "supported-gpus/supported-gpus.json").write_text(
+        json.dumps({"chips": gpus(int(version.split(".", maxsplit=1)[0]))})
+    )
+
+
+def gpus(branch: int) -> list[dict[str, object]]:
+    """A few real GPUs in the shape of NVIDIA's list, as the drivers of a branch name them."""
+    chips: list[dict[str, object]] = []
+    for device, name, last, features in GPUS:
+        chip: dict[str, object] = {"devid": device, "name": name, "features": [f for f in features if branch >= 515]}
+        chips.append({**chip, "legacybranch": f"{last}.xx"} if last is not None and last < branch else chip)
+    return chips
 
 
 def _kernel_tree(target: Path, version: str, flavor: str, condition: str, work: Path, refusal: str = "") -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+COMPAT32 = "32"  # the folder of libraries for 32-bit programs
+
 # The type of a library's symlinks; none for those that are opened by their own name.
 _LINK_TYPES = {
     "CUDA_LIB": "CUDA_SYMLINK",
@@ -34,9 +36,9 @@ class FileType:
     module: str
     folder: str = ""  # or INHERIT_PATH_DEPTH:n
 
-    def line(self, path: str, mode: int, target: str = "") -> str:
+    def line(self, path: str, mode: int, target: str = "", *, compat32: bool = False) -> str:
         """The manifest's line for a file of this type."""
-        arch = "NATIVE" if _has_arch(self.name) else ""
+        arch = ("COMPAT32" if compat32 else "NATIVE") if _has_arch(self.name) else ""
         words = [path, f"{mode:04o}", self.name, arch, self.folder, target, f"MODULE:{self.module}"]
         return " ".join(w for w in words if w)
 
@@ -75,6 +77,7 @@ _TYPES: tuple[tuple[str, FileType], ...] = tuple(
         (r"systemd/system-sleep/nvidia", "SYSTEMD_SLEEP_SCRIPT", "", "powerd"),
         (r"systemd/nvidia-sleep\.sh", "EXPLICIT_PATH", "/usr/bin", "powerd"),
         (r"LICENSE|README\.\w+", "DOCUMENTATION", "/", "installer"),
+        (r"supported-gpus/supported-gpus\.json", "DOCUMENTATION", "/supported-gpus", "installer"),
     )
 )
 
@@ -103,17 +106,20 @@ def file_type(path: str) -> FileType:
     raise ValueError(f"{path}: no manifest type known for it")
 
 
-def symlinks(library: str, soname: str | None, version: str) -> list[str]:
-    """Lines of the symlinks that stand for a library: its soname, the name to link with, what loaders look for."""
+def symlinks(library: str, soname: str | None, version: str, *, compat32: bool = False) -> list[str]:
+    """Lines of the symlinks that stand for a library: its soname, the name to link with, what loaders look for.
+
+    ``library`` is a file's name without its folder, whichever size it has.
+    """
     kind = file_type(library)
     lines = []
     if kind.name in _LINK_TYPES and soname and soname != library:
         link = FileType(name=_LINK_TYPES[kind.name], module=kind.module, folder=kind.folder)
-        lines.append(link.line(soname, 0, library))
+        lines.append(link.line(soname, 0, library, compat32=compat32))
         stem = library.partition(".so.")[0]
         if stem in _LINKED_WITH:
-            lines.append(link.line(f"{stem}.so", 0, soname))
+            lines.append(link.line(f"{stem}.so", 0, soname, compat32=compat32))
     for stem, name, link in _EXTRA_LINKS:
         if library == f"{stem}.so.{version}":
-            lines.append(link.line(name, 0, library))
+            lines.append(link.line(name, 0, library, compat32=compat32))
     return lines

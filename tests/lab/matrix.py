@@ -17,6 +17,7 @@ from tests.lab.distro import LabDistro
 from tests.lab.runfile import LabDriver
 
 LAB = Path(__file__).parent
+MOCK_TEMPLATE = LAB / "mock-configs/lab9.cfg.j2"
 # Lifetimes and GPU generations as in the production matrix.yaml, so that the support matrix reads the same.
 LIFETIMES: dict[str, dict[str, Any]] = {
     "470": {
@@ -84,7 +85,7 @@ def write_lab_matrix(
     shutil.rmtree(folder / "streams", ignore_errors=True)
     (folder / "streams").mkdir()
     (folder / "mock-configs").mkdir(exist_ok=True)
-    shutil.copyfile(LAB / "mock-configs" / "lab9.cfg.j2", folder / "mock-configs" / "lab9.cfg.j2")
+    shutil.copyfile(MOCK_TEMPLATE, folder / "mock-configs" / MOCK_TEMPLATE.name)
     for one in streams:
         _write(folder / "streams" / f"{one['stream']}.yaml", one)
     matrix = {
@@ -163,6 +164,7 @@ def _branches(
         }
         if driver.source is not None:
             entry["sources"].append({"kind": "open-source", "arch": "noarch", "url": str(driver.source)})
+        entry["sources"] += [{"kind": kind, "arch": "x86_64", "url": str(path)} for kind, path in driver.archives]
         if modules is not None:
             entry["modules"] = list(modules)
         branches.setdefault(driver.branch, {**LIFETIMES[driver.branch], "drivers": []})["drivers"].append(entry)

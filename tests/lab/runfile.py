@@ -20,7 +20,7 @@ from pathlib import Path
 from builder.tools.rpms import file_sha256
 from builder.tools.run import run
 from tests.lab.lab_patches import LabPatch
-from tests.lab.manifest_types import file_type, symlinks
+from tests.lab.manifest_types import COMPAT32, file_type, symlinks
 
 FORMAT = 3  # of the archives made here; a new number assembles them again
 EPOCH = 1_700_000_000  # seconds; of everything in the archive
@@ -43,6 +43,7 @@ class LabDriver:
     flavors: tuple[str, ...]
     origin: str  # what it was made of, for matrix.yaml's ``read``
     source: Path | None = None  # the open modules' source tarball, where it was asked for and can be had
+    archives: tuple[tuple[str, Path], ...] = ()  # what NVIDIA publishes beside it, by kind of source in matrix.yaml
     patches: tuple[LabPatch, ...] = ()  # what its kernel trees need, in order
 
     @property
@@ -56,9 +57,11 @@ def manifest(tree: Path, version: str) -> str:
     lines = [line.format(version=version) for line in _MANIFEST_HEAD]
     for path in sorted(p for p in tree.rglob("*") if p.is_file() and not p.is_symlink()):
         name = path.relative_to(tree).as_posix()
-        lines.append(file_type(name).line(name, path.stat().st_mode & 0o777))
-        if ".so." in name and "/" not in name:
-            lines.extend(symlinks(name, _soname(path), version))
+        compat32 = name.startswith(f"{COMPAT32}/")
+        library = name.removeprefix(f"{COMPAT32}/")
+        lines.append(file_type(library).line(name, path.stat().st_mode & 0o777, compat32=compat32))
+        if ".so." in name and "/" not in library:
+            lines.extend(symlinks(library, _soname(path), version, compat32=compat32))
     return "\n".join(lines) + "\n"
 
 
@@ -130,7 +133,7 @@ def print_drivers(drivers: Sequence[LabDriver], *, as_json: bool) -> None:
     if as_json:
         described = [
             {
-                **{k: v for k, v in asdict(d).items() if k != "patches"},
+                **{k: v for k, v in asdict(d).items() if k not in ("patches", "archives")},
                 "run": str(d.run),
                 "sha256": d.sha256,
                 "source": str(d.source) if d.source else None,

@@ -22,7 +22,7 @@ def query(*argv: str | Path) -> list[Nevra]:
     return found
 
 
-def build(spec: SpecFile, top: Path) -> list[Artifact]:
+def build(spec: SpecFile, top: Path, *, target: str = "x86_64") -> list[Artifact]:
     """rpmbuild -bb in ``top``; returns the binary RPMs sorted by name. ToolError carries rpmbuild's last lines."""
     folder = top / "specs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +36,8 @@ def build(spec: SpecFile, top: Path) -> list[Artifact]:
         "rpmbuild",
         "-bb",
         "--nodeps",
+        "--target",
+        target,
         "-D",
         f"_topdir {top}",
         "-D",

@@ -9,8 +9,11 @@ import yaml
 from builder.model.cells import Artifact, PackageKind
 from builder.model.gate import GateKernel
 from builder.model.matrix import Driver, Flavor, Kmods
+from builder.model.naming import ARCHIVE_KINDS
 from builder.model.sources import SpecFile
 from builder.render import (
+    render_archive,
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_dnf_plugin,
@@ -18,9 +21,11 @@ from builder.render import (
     render_gate,
     render_objects,
     render_open_meta,
+    render_open_source,
 )
 from builder.tools.run import run
 from tests.golden import sample
+from tests.lab.light_archives import write_archive
 from tests.tools.fake_trees import write_tarball
 from tests.tools.kmod_building import build_kmod, host_kernel, with_objects
 from tests.tools.rpm_building import artifact, build
@@ -49,6 +54,7 @@ STUBS = {  # what a distribution and CUDA bring
         "python3-dnf",
     ],
     "cuda-toolkit": [],
+    "glibc": ["rtld(GNU_HASH)", "libc.so.6(GLIBC_2.2.5)(64bit)", "libc.so.6(GLIBC_2.34)(64bit)"],
 }
 
 
@@ -98,16 +104,22 @@ class Repository:
         common = self.keep(
             build(render_driver(sample.unit(PackageKind.DRIVER, driver), sources, sample.MATRIX), self.top)
         )
+        compat32 = render_compat32(sample.unit(PackageKind.COMPAT32, driver), sources, sample.MATRIX)
+        common += self.keep(build(compat32, self.top, target="i686"))
         common += self.keep(
             build(render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS, driver), sample.MATRIX), self.top)
         )
         meta = self.keep(build(render_open_meta(sample.unit(PackageKind.OPEN_META, driver), sample.MATRIX), self.top))
+        for kind in (PackageKind.FABRICMANAGER, PackageKind.NSCQ):
+            write_archive(ARCHIVE_KINDS[kind], driver.version, self.top)
+            archive = sample.archive_sources(kind, driver, folder=self.top)
+            common += self.keep(build(render_archive(sample.unit(kind, driver), archive, sample.MATRIX), self.top))
         for flavor in Flavor:
             modules = self.make_modules(driver, flavor)
             for name, (of, wanted, kmods) in STREAMS.items():
                 if (of, wanted) == (driver, flavor):
                     self.streams[name] += common + self.make_gate(driver, flavor, kmods) + modules[kmods]
-                    self.streams[name] += meta if flavor is Flavor.OPEN else []
+                    self.streams[name] += meta + self.make_source(driver) if flavor is Flavor.OPEN else []
 
     def make_modules(self, driver: Driver, flavor: Flavor) -> dict[Kmods, list[Artifact]]:
         sources = sample.sources(driver, folder=self.top)
@@ -126,6 +138,11 @@ class Repository:
             Kmods.DKMS: self.keep(build(render_dkms(unit, sources, sample.MATRIX), self.top)),
         }
 
+    def make_source(self, driver: Driver) -> list[Artifact]:
+        unit = sample.unit(PackageKind.OPEN_SOURCE, driver, flavor=Flavor.OPEN)
+        sources = sample.sources(driver, folder=self.top)
+        return self.keep(build(render_open_source(unit, sources, sample.MATRIX), self.top))
+
     def make_gate(self, driver: Driver, flavor: Flavor, kmods: Kmods) -> list[Artifact]:
         known = (*sample.gate_kernels(*WITH_MODULES, d=driver, flavor=flavor),)
         kernels: tuple[GateKernel, ...] = tuple(k for k in known if k.kernel.variant == "generic")
@@ -142,6 +159,12 @@ class Repository:
     @staticmethod
     def document(stream: str, artifacts: list[Artifact]) -> dict[str, object]:
         packages = ["cuda-drivers", "nvidia-driver"]
+        profiles = {
+            "default": {"rpms": packages},
+            "fm": {"rpms": [*packages, "nvidia-fabricmanager", "libnvidia-nscq"]},
+            "headless": {"rpms": ["nvidia-driver-cuda"]},
+            **({"src": {"rpms": ["nvidia-open-kernel-source"]}} if "open" in stream else {}),
+        }
         data = {
             "name": "nvidia-driver",
             "stream": stream,
@@ -152,7 +175,7 @@ class Repository:
             "description": "x",
             "license": {"module": ["MIT"]},
             "dependencies": [{"requires": {"platform": ["el9"]}}],
-            "profiles": {"default": {"rpms": packages}},
+            "profiles": profiles,
             "artifacts": {"rpms": sorted({a.nevra.artifact for a in artifacts})},
         }
         return {"document": "modulemd", "version": 2, "data": data}

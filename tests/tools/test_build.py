@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.build import ChrootBuilder, HostBuilder, make_srpm, open_builder
+from builder.build import ChrootBuilder, HostBuilder, MockBuilder, make_srpm, open_builder
 from builder.errors import (
     BuildDependencyError,
     BuildError,
@@ -36,7 +35,7 @@ from builder.sign import Signer, new_key
 from builder.store import Store
 from builder.tools.dnf import download_package
 from builder.tools.rpms import extract_members, read_artifact, read_header
-from builder.tools.run import cancel_all, reset_cancelled, run
+from builder.tools.run import cancel_all, reset_cancelled, run, which
 from tests.lab.distro import LabDistro, make_distro
 from tests.need import need, need_root
 from tests.tools import building
@@ -302,14 +301,8 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def url(signed: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(signed))) as server:
-        threading.Thread(target=partial(server.serve_forever, 0.01), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with building.served(signed) as address:
+        yield address
 
 
 def test_signatures_of_buildroot_repositories_are_checked_over_http(
@@ -368,7 +361,10 @@ def test_the_host_builder_builds_with_what_is_here(store: Store, distro: LabDist
 
 
 def test_builders_are_opened_by_name(store: Store) -> None:
-    assert isinstance(open_builder("auto", store), ChrootBuilder)
-    assert isinstance(open_builder("host", store), HostBuilder)
-    with pytest.raises(ToolMissingError, match="cannot drive mock yet"):
-        open_builder("mock", store)
+    expected = MockBuilder if which("mock") else ChrootBuilder
+    assert isinstance(open_builder("auto", store, str), expected)
+    assert isinstance(open_builder("chroot", store, str), ChrootBuilder)
+    assert isinstance(open_builder("host", store, str), HostBuilder)
+    if expected is ChrootBuilder:
+        with pytest.raises(ToolMissingError, match="mock is not installed"):
+            open_builder("mock", store, str)

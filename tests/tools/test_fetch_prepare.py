@@ -144,6 +144,20 @@ def test_kernel_trees_and_the_rest_become_a_tarball_each(prepare: Prepare) -> No
         assert (file_sha256(file.path), file.path.stat().st_size) == (file.sha256, file.size)
 
 
+def test_the_drivers_list_of_gpus_is_kept_and_one_of_another_shape_refused(
+    prepare: Prepare, tree: Path, store: Store, tmp_path: Path
+) -> None:
+    assert prepare().gpus == ()
+    (tree / "supported-gpus").mkdir()
+    (tree / "supported-gpus/supported-gpus.json").write_text('{"chips": [{"devid": "0x1E04", "name": "RTX 2080 Ti"}]}')
+    sources = prepare()
+    assert [(gpu.device, gpu.name) for gpu in sources.gpus] == [("1e04", "RTX 2080 Ti")]
+    assert find_prepared(driver(), "x86_64", file_sha256(tmp_path / "NVIDIA.run"), store) == sources
+    (tree / "supported-gpus/supported-gpus.json").write_text("{}")
+    with pytest.raises(SourceError, match=r"supported-gpus\.json cannot be read"):
+        prepare()
+
+
 def test_owner_modes_and_times_are_the_same_for_everybody(prepare: Prepare) -> None:
     sources = prepare()
     found = members(sources.userspace.path)

@@ -11,13 +11,20 @@ from builder.model.cells import Artifact, PackageKind, Unit, Verdict
 from builder.model.matrix import Flavor
 from builder.model.sources import SpecFile
 from builder.qualify import qualify_packages
-from builder.render import render_cuda_drivers, render_dkms, render_driver, render_gate, render_open_meta
+from builder.render import (
+    render_compat32,
+    render_cuda_drivers,
+    render_dkms,
+    render_driver,
+    render_gate,
+    render_open_meta,
+)
 from tests.golden import sample
 from tests.need import need
 from tests.tools.fake_trees import fake_modules, write_kernel_tree, write_tarball
 from tests.tools.rpm_building import build
 
-DRIVER = sample.unit(PackageKind.DRIVER)
+DRIVER, COMPAT32 = sample.unit(PackageKind.DRIVER), sample.unit(PackageKind.COMPAT32)
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +55,27 @@ def test_the_packages_of_a_driver_pass(tmp_path: Path) -> None:
     result = verdict(DRIVER, driver_packages(tmp_path))
     assert failed(result) == {}
     assert [c.name for c in result.checks] == ["nevra", "files", "twice", "dependencies"]
+
+
+def compat32_packages(tmp_path: Path, edit: Callable[[str], str] = lambda text: text) -> list[Artifact]:
+    tmp_path.mkdir()
+    sources = sample.sources(folder=tmp_path)
+    files = {e.path: f"{e.path}\n" for e in sources.manifest if e.target is None}
+    write_tarball(sources.userspace.path, f"nvidia-driver-{sample.D535.version}", files)
+    spec = render_compat32(COMPAT32, sources, sample.MATRIX)
+    changed = SpecFile(filename=spec.filename, text=edit(spec.text), sources=spec.sources)
+    return build(changed, tmp_path / "top", target="i686")
+
+
+def test_32_bit_packages_pass_and_one_with_a_64_bit_folder_or_a_need_of_modules_fails(tmp_path: Path) -> None:
+    assert failed(verdict(COMPAT32, compat32_packages(tmp_path / "good"))) == {}
+    moved = compat32_packages(
+        tmp_path / "moved", lambda t: t.replace("/usr/lib/libcuda.so.5", "/usr/lib64/libcuda.so.5")
+    )
+    assert "/usr/lib64/libcuda.so.535.261.03 does not belong here" in failed(verdict(COMPAT32, moved))["files"][0]
+    first = "Requires:       (nvidia-driver-cuda-libs"
+    hard = compat32_packages(tmp_path / "hard", lambda t: t.replace(first, f"Requires: nvidia-kmod-common\n{first}"))
+    assert "requires nvidia-kmod-common" in failed(verdict(COMPAT32, hard))["dependencies"][0]
 
 
 def test_gates_metas_and_dkms_sources_pass(tmp_path: Path) -> None:

@@ -10,19 +10,24 @@ import pytest
 from builder.errors import ToolError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Flavor, Kmods
-from builder.model.naming import JOIN_CAPABILITY, kmod_nevra, package_nevra, package_nevras
+from builder.model.naming import ARCHIVE_KINDS, JOIN_CAPABILITY, kmod_nevra, package_arch, package_nevra, package_nevras
+from builder.qualify import qualify_packages
 from builder.render import (
+    render_archive,
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_driver,
     render_gate,
     render_objects,
     render_open_meta,
+    render_open_source,
 )
 from builder.tools.rpms import rpm_file_member
 from builder.tools.run import run
 from tests.golden import sample
 from tests.golden.rendered import SPECS
+from tests.lab.light_archives import write_archive
 from tests.need import need, need_header
 from tests.tools.fake_trees import fake_modules, write_kernel_tree, write_tarball
 from tests.tools.kmod_building import build_kmod, host_kernel, with_objects
@@ -40,7 +45,7 @@ def test_rpm_parses_every_rendered_spec(name: str, tmp_path: Path) -> None:
     (tmp_path / spec.filename).write_text(spec.text)
     done = run(["rpmspec", "-P", "--target", "x86_64", tmp_path / spec.filename], timeout=30)
     assert "warning" not in done.stderr
-    found = query("rpmspec", "-q", "--target", "x86_64", tmp_path / spec.filename)
+    found = query("rpmspec", "-q", "--srpm", "--target", "x86_64", tmp_path / spec.filename)
     assert found[0].evr.epoch == 3
     assert spec.filename == f"{found[0].name}.spec"
 
@@ -117,18 +122,77 @@ def test_driver_packages_hold_every_file_that_is_placed_and_provide_sonames(tmp_
     assert "-rwsr-xr-x /usr/bin/nvidia-modprobe" in modes
 
 
+def test_32_bit_libraries_are_built_as_i686_and_stay_in_step_with_modules_and_libraries(tmp_path: Path) -> None:
+    sources = sample.sources(folder=tmp_path)
+    write_userspace(sources.userspace.path, tmp_path)
+    unit = sample.unit(PackageKind.COMPAT32)
+    spec = render_compat32(unit, sources, sample.MATRIX)
+    rpms = {a.nevra.name: a for a in build(spec, tmp_path / "top", target=package_arch(unit))}
+    assert {a.nevra for a in rpms.values()} == set(package_nevras(unit, sample.MATRIX))
+    cuda, libs = rpms["nvidia-driver-cuda-libs"], rpms["nvidia-driver-libs"]
+    provides = lines(cuda.path, "--provides")
+    assert "libcuda.so.1" in provides
+    assert "nvidia-driver-cuda-libs(x86-32) = 3:535.261.03-1.el9" in provides
+    assert "libcuda.so.1()(64bit)" not in provides
+    assert f"/usr/lib/libcuda.so.{sample.D535.version}" in lines(cuda.path, "-l")
+    assert not any("lib64" in path for rpm in rpms.values() for path in lines(rpm.path, "-l"))
+    assert [r for r in lines(cuda.path, "--requires") if not r.startswith(("rpmlib(", "rtld("))] == [
+        "(nvidia-driver-cuda-libs(x86-64) = 3:535.261.03 if nvidia-driver-cuda-libs(x86-64))",
+        "(nvidia-kmod-common = 3:535.261.03 if nvidia-kmod-common)",
+    ]
+    assert "/usr/share/vulkan/icd.d/nvidia_icd.json" in lines(libs.path, "-l")
+
+
+def test_archives_beside_the_run_become_packages_of_exactly_the_drivers_version(tmp_path: Path) -> None:
+    built: dict[str, Path] = {}
+    for kind in ARCHIVE_KINDS:
+        write_archive(ARCHIVE_KINDS[kind], sample.D535.version, tmp_path)
+        spec = render_archive(sample.unit(kind), sample.archive_sources(kind, folder=tmp_path), sample.MATRIX)
+        rpms = build(spec, tmp_path / "top" / kind.value)
+        assert {a.nevra for a in rpms} == set(package_nevras(sample.unit(kind), sample.MATRIX))
+        assert qualify_packages(sample.unit(kind), rpms, sample.MATRIX).ok
+        built |= {a.nevra.name: a.path for a in rpms}
+    manager, devel, nscq = (built[n] for n in ("nvidia-fabricmanager", "nvidia-fabricmanager-devel", "libnvidia-nscq"))
+    gate = "nvidia-kmod-common = 3:535.261.03"
+    assert gate in lines(manager, "--requires")
+    assert gate in lines(built["nvidia-imex"], "--requires")
+    assert f"({gate} if nvidia-kmod-common)" in lines(nscq, "--requires")
+    assert "/usr/share/nvidia/nvswitch/fabricmanager.cfg" in lines(manager, "-c")
+    assert "/etc/nvidia-imex/config.cfg" in lines(built["nvidia-imex"], "-c")
+    assert "libnvfm.so.1()(64bit)" in lines(devel, "--provides")
+    assert "libnvidia-nscq.so.2()(64bit)" in lines(nscq, "--provides")
+    assert "nvidia-fabric-manager = 3:535.261.03-1.el9" in lines(manager, "--provides")
+    assert "libnvidia-nscq-535 < 4:0" in lines(nscq, "--obsoletes")
+    assert "preset nvidia-fabricmanager.service" in "\n".join(lines(manager, "--scripts"))
+
+
+def test_the_source_package_carries_the_open_kernel_tree(tmp_path: Path) -> None:
+    sources = sample.sources(folder=tmp_path)
+    tree = write_kernel_tree(fake_modules(sample.D535, "x"))
+    write_tarball(sources.kernel_tree(Flavor.OPEN).path, "nvidia-kmod-535.261.03-open", tree)
+    unit = sample.unit(PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN)
+    (rpm,) = build(render_open_source(unit, sources, sample.MATRIX), tmp_path / "top")
+    assert rpm.nevra == package_nevra(unit, sample.MATRIX)
+    assert qualify_packages(unit, [rpm], sample.MATRIX).ok
+    files = lines(rpm.path, "-l")
+    assert {f"/usr/src/nvidia-open-535.261.03/{name}" for name in tree} <= set(files)
+    assert [r for r in lines(rpm.path, "--requires") if not r.startswith("rpmlib(")] == []
+
+
 def write_userspace(path: Path, tmp_path: Path) -> None:
-    """The user-space tarball of the sample manifest, libcuda being a real library."""
-    library = tmp_path / "libcuda.so"
+    """The user-space tarball of the sample manifest, libcuda being a real library of either size."""
     source = tmp_path / "cuda.c"
     source.write_text("int cuInit(void) { return 0; }\n")
-    run(["gcc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", library, source], timeout=60)
+    for size, library in (("-m64", "libcuda.so"), ("-m32", "libcuda32.so")):
+        flags = [size, "-nostdlib", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
+        run(["gcc", *flags, "-o", tmp_path / library, source], timeout=60)
     files = {e.path: f"{e.path}\n" for e in sample.manifest("535.261.03") if e.target is None}
     write_tarball(path, "nvidia-driver-535.261.03", files)
     folder = tmp_path / "unpacked"
     folder.mkdir()
     run(["tar", "-xzf", path, "-C", folder], timeout=30)
-    library.rename(folder / "nvidia-driver-535.261.03" / "libcuda.so.535.261.03")
+    (tmp_path / "libcuda.so").rename(folder / "nvidia-driver-535.261.03" / "libcuda.so.535.261.03")
+    (tmp_path / "libcuda32.so").rename(folder / "nvidia-driver-535.261.03/32" / "libcuda.so.535.261.03")
     run(["tar", "-czf", path, "-C", folder, "nvidia-driver-535.261.03"], timeout=30)
 
 

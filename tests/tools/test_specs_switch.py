@@ -45,6 +45,12 @@ class Client:
         pairs = (line.split() for line in run(query, timeout=60).stdout.splitlines())
         return {name: evr for name, evr in pairs if name not in STUBS}
 
+    def compat32(self) -> dict[str, str]:
+        """Version-release of the 32-bit packages by name."""
+        query: list[str | Path] = ["rpm", "--root", self.root, "-qa", "--qf", "%{NAME} %{ARCH} %{VERSION}-%{RELEASE}\n"]
+        found = (line.split() for line in run(query, timeout=60).stdout.splitlines())
+        return {name: evr for name, arch, evr in found if arch == "i686"}
+
     def has(self, **expected: str | None) -> None:
         found = self.installed()
         assert {name: found.get(name.replace("_", "-")) for name in expected} == expected
@@ -116,6 +122,77 @@ def test_any_stream_is_switched_to_any_other_in_one_transaction_and_cuda_stays(s
                 assert client.kmods() == {f"{tag}.el9"}
             client.has(nvidia_driver=f"{driver.version}-1.el9", cuda_drivers=f"{driver.version}-1.el9")
     assert run(stamp, timeout=60).stdout == before
+
+
+def test_32_bit_libraries_come_only_when_asked_for_and_then_go_along_with_every_switch(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r550")
+    assert client.compat32() == {}
+    client.dnf("install", "nvidia-driver-libs.i686", "nvidia-driver-cuda-libs.i686")
+    names = ("nvidia-driver-libs", "nvidia-driver-cuda-libs")
+    assert client.compat32() == dict.fromkeys(names, "550.163.01-1.el9")
+    for stream, version in (("r535-open", "535.261.03"), ("r550-dkms", "550.163.01"), ("r535", "535.261.03")):
+        client.dnf("module", "switch-to", f"nvidia-driver:{stream}")
+        assert client.compat32() == dict.fromkeys(names, f"{version}-1.el9")
+        client.has(nvidia_driver=f"{version}-1.el9")
+    client.dnf("remove", "nvidia-driver-libs.i686")
+    client.has(nvidia_driver_libs="535.261.03-1.el9")
+
+
+def test_32_bit_libraries_need_no_driver_and_do_not_stand_in_for_the_64_bit_ones(client: Client) -> None:
+    """As in containers; a driver that comes later brings its own libraries."""
+    client.dnf("module", "enable", "nvidia-driver:r535")
+    client.dnf("install", "nvidia-driver-libs.i686")
+    assert set(client.installed()) - {"kernel-core"} == {"nvidia-driver-libs"}
+    client.dnf("module", "install", "nvidia-driver:r535")
+    query: list[str | Path] = ["rpm", "--root", client.root, "-q", "nvidia-driver-libs", "--qf", "%{ARCH}\n"]
+    assert sorted(run(query, timeout=60).stdout.split()) == ["i686", "x86_64"]
+
+
+def test_the_fabric_manager_follows_every_switch_and_never_stands_beside_another_driver(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r550/fm")
+    evr = "550.163.01-1.el9"
+    client.has(nvidia_fabricmanager=evr, libnvidia_nscq=evr, nvidia_driver=evr)
+    for stream, version in (("r535-open", "535.261.03"), ("r550-dkms", "550.163.01"), ("r535", "535.261.03")):
+        client.dnf("module", "switch-to", f"nvidia-driver:{stream}")
+        evr = f"{version}-1.el9"
+        client.has(nvidia_fabricmanager=evr, libnvidia_nscq=evr, nvidia_driver=evr)
+    client.dnf("remove", "nvidia-fabricmanager")
+    client.has(nvidia_fabricmanager=None, nvidia_driver="535.261.03-1.el9")
+
+
+def test_former_names_of_the_fabric_manager_still_install_it(client: Client) -> None:
+    client.dnf("module", "enable", "nvidia-driver:r535")
+    client.dnf("install", "nvidia-fabric-manager", "libnvidia-nscq-535")
+    client.has(nvidia_fabricmanager="535.261.03-1.el9", libnvidia_nscq="535.261.03-1.el9")
+
+
+COMPUTE = [("module", "install", "nvidia-driver:r550/headless"), ("install", "nvidia-driver-cuda")]
+
+
+@pytest.mark.parametrize("words", COMPUTE)
+def test_a_compute_only_host_gets_no_display_library(words: tuple[str, ...], client: Client) -> None:
+    client.dnf("module", "enable", "nvidia-driver:r550")
+    client.dnf(*words)
+    assert {name for name in client.installed() if not name.startswith(("kmod-nvidia-", "kernel-core"))} == {
+        "nvidia-driver-cuda",
+        "nvidia-driver-cuda-libs",
+        "nvidia-modprobe",
+        "nvidia-kmod-common",
+        "nvidia-kmod-objects",
+        "nvidia-firmware",
+        "dnf-plugin-nvidia",
+    }
+    assert client.kmods() == {"550.163.01-1.el9"}
+
+
+def test_the_source_profile_installs_nothing_but_source_and_leaves_with_a_proprietary_switch(client: Client) -> None:
+    client.dnf("module", "install", "nvidia-driver:r535-open/src")
+    assert set(client.installed()) - {"kernel-core"} == {"nvidia-open-kernel-source"}
+    client.dnf("install", "nvidia-driver")
+    client.dnf("module", "switch-to", "nvidia-driver:r550-open")
+    client.has(nvidia_open_kernel_source="550.163.01-1.open.el9", nvidia_driver="550.163.01-1.el9")
+    client.dnf("module", "switch-to", "nvidia-driver:r535")
+    client.has(nvidia_open_kernel_source=None, nvidia_driver="535.261.03-1.el9")
 
 
 def test_nvidia_open_follows_an_open_switch_and_leaves_with_a_proprietary_one(client: Client) -> None:

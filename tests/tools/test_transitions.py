@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from builder.publish import prove_transitions
+from builder.publish.closure import closure_faults
+from builder.publish.module_checks import read_modules
+from builder.tools.createrepo import read_primary
 from builder.tools.run import run
 from tests.tools.stream_repository import STREAMS, Repository
 
@@ -89,6 +92,31 @@ def test_a_stream_that_lost_a_kernels_module_breaks_the_upgrade_of_its_hosts(rep
     assert any("kmod-nvidia-5.14.0-427" in fault for fault in faults), faults
 
 
+def closure_of(folder: Path) -> list[str]:
+    """What ``verify`` says of a stream that lacks something, which is a part of every publication."""
+    modules, _ = read_modules((folder / "modules.yaml").read_bytes())
+    assert modules is not None
+    (primary,) = (folder / "repodata").glob("*primary.xml.gz")
+    return closure_faults(primary, read_primary(primary), modules, ())[1]
+
+
+def test_a_driver_without_its_32_bit_libraries_is_refused_and_they_are_named(repository: Path, tmp_path: Path) -> None:
+    """Nothing requires them, and a first publication has no hosts that do: the 64-bit package says that they exist."""
+    assert closure_of(repository) == []
+    folder = altered(repository, tmp_path / "repo", without("r550", r"nvidia-driver-libs-.*\.i686"))
+    (fault,) = closure_of(folder)
+    assert fault.startswith("stream r550: nvidia-driver-libs-3:550.163.01-1.el9.x86_64")
+    assert "nvidia-driver-libs(x86-32) = 3:550.163.01" in fault
+
+
+def test_hosts_with_32_bit_libraries_cannot_be_left_behind(repository: Path, tmp_path: Path) -> None:
+    folder = altered(repository, tmp_path / "repo", without("r550", r"nvidia-driver-.*\.i686"))
+    faults = prove_transitions(folder, repository).faults
+    assert faults
+    assert all("r550 of the publication before with 32-bit libraries upgrade" in fault for fault in faults), faults
+    assert all(re.search(r"nvidia-driver-(cuda-)?libs-3:550\.163\.01-1\.el9\.i686", fault) for fault in faults), faults
+
+
 def test_a_profile_that_asks_for_what_is_not_there_is_refused(repository: Path, tmp_path: Path) -> None:
     def change(streams: dict[str, dict[str, Any]]) -> None:
         streams["r535"]["profiles"]["fm"] = {"rpms": ["nvidia-driver", "nvidia-fabric-manager"]}
@@ -97,6 +125,20 @@ def test_a_profile_that_asks_for_what_is_not_there_is_refused(repository: Path, 
     assert len(faults) == 1
     assert faults[0].startswith("r535: install profile fm on kernel-core = ")
     assert "nvidia-fabric-manager" in faults[0]
+
+
+def test_a_fabric_manager_that_a_publication_lost_is_named(repository: Path, tmp_path: Path) -> None:
+    """Left out of the profile too, so that only its hosts notice."""
+
+    def change(streams: dict[str, dict[str, Any]]) -> None:
+        without("r550", r"nvidia-fabricmanager-3")(streams)
+        del streams["r550"]["profiles"]["fm"]
+
+    assert prove_transitions(altered(repository, tmp_path / "first", change), None).faults == ()
+    faults = prove_transitions(altered(repository, tmp_path / "repo", change), repository).faults
+    assert faults
+    assert all(f.startswith("r550 of the publication before with profile fm upgrade") for f in faults), faults
+    assert all("nvidia-fabricmanager-3:550.163.01" in f for f in faults), faults
 
 
 def test_a_package_of_another_driver_in_a_stream_is_refused(repository: Path, tmp_path: Path) -> None:

@@ -210,7 +210,12 @@ IN_MATRIX = [
     (
         "sources: " + RUN,
         "sources: " + RUN.replace("x86_64", "noarch"),
-        "branches.535: driver 535.99.01: a run source is for one arch, not noarch (allowed: x86_64)",
+        "branches.535: driver 535.99.01: a source of kind run is for one arch, not noarch (allowed: x86_64)",
+    ),
+    (
+        '"drivers/NVIDIA-Linux-{arch}-{version}.run"}]',
+        '"drivers/NVIDIA-Linux-{arch}-{version}.run"}, {kind: imex, arch: noarch, url: x}]',
+        "branches.535: driver 535.261.03: a source of kind imex is for one arch, not noarch (allowed: x86_64)",
     ),
     (
         "sources: " + RUN,
@@ -284,7 +289,7 @@ IN_STREAMS = [
      "(allowed: defualt)")),
     ("latest.yaml", "nvidia-driver-cuda,", "nvidia-driver-cdua,", re.compile(
         r"profiles\.default\.packages: 'nvidia-driver-cdua' is no user-facing package, did you mean "
-        r"'nvidia-driver-cuda'\? \(allowed: nvidia-driver, .*, nvidia-open\)")),
+        r"'nvidia-driver-cuda'\? \(allowed: nvidia-driver, .*, nvidia-open, nvidia-open-kernel-source\)")),
     ("latest.yaml", "[nvidia-driver]}", "[nvidia-driver, nvidia-driver]}",
      "profiles.ks.packages: 'nvidia-driver' stands here a second time"),
 ]  # fmt: skip
@@ -304,6 +309,17 @@ def test_each_mistake_of_a_stream_is_told_once_on_its_line(
     else:
         assert mistake.message == message
     assert (mistake.file, mistake.line) == (str(folder / "streams" / file), line + new.count("\n"))
+
+
+def test_a_driver_without_the_archive_that_an_older_one_of_its_branch_has_is_a_mistake(tmp_path: Path) -> None:
+    folder = copy_of_good(tmp_path)
+    more = '[{kind: fabricmanager, arch: x86_64, url: "https://example.org/fm-{version}.tar.xz"}, '
+    edit(folder / "matrix.yaml", RUN, more + RUN[1:])
+    (mistake,) = mistakes_of(folder)
+    assert mistake.message == (
+        "branches.535: driver 535.261.03: no fabricmanager source for x86_64, which 535.99.01 has: "
+        "hosts with its packages could not upgrade"
+    )
 
 
 def test_a_package_of_another_branch_is_no_package_of_this_stream(tmp_path: Path) -> None:

@@ -95,6 +95,14 @@ def test_symlinks_stand_for_sonames_and_for_names_that_programs_are_linked_with(
     assert symlinks(library, soname, V) == expected
 
 
+def test_libraries_for_32_bit_programs_lie_in_a_folder_of_their_own_and_their_links_do_not() -> None:
+    path = f"32/libcuda.so.{V}"
+    line = file_type(f"libcuda.so.{V}").line(path, 0o755, compat32=True)
+    assert line == f"{path} 0755 CUDA_LIB COMPAT32 / MODULE:gpgpu"
+    first, _ = symlinks(f"libcuda.so.{V}", "libcuda.so.1", V, compat32=True)
+    assert first == f"libcuda.so.1 0000 CUDA_SYMLINK COMPAT32 / libcuda.so.{V} MODULE:gpgpu"
+
+
 def test_a_manifest_lists_every_file_once_with_its_mode(tmp_path: Path) -> None:
     files = [p for p in FILES if ".so" not in p]
     for name in files:

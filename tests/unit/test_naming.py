@@ -77,6 +77,15 @@ def test_every_package_is_of_its_repositorys_architecture() -> None:
         assert {n.arch for n in naming.package_nevras(sample.unit(kind), sample.MATRIX)} == {"x86_64"}
 
 
+def test_32_bit_libraries_are_packages_of_their_own_architecture_in_the_same_repository() -> None:
+    unit = sample.unit(PackageKind.COMPAT32)
+    nevras = naming.package_nevras(unit, sample.MATRIX)
+    assert [(n.name, n.arch) for n in nevras] == [("nvidia-driver-libs", "i686"), ("nvidia-driver-cuda-libs", "i686")]
+    assert (unit.arch, naming.package_arch(unit)) == ("x86_64", "i686")
+    assert naming.repository_arch(("i686", "x86_64", "src")) == "x86_64"
+    assert naming.repository_arch(("noarch",)) is None
+
+
 def test_dkms_packages_of_two_flavors_are_told_apart() -> None:
     releases = {
         naming.package_nevra(sample.unit(PackageKind.DKMS, flavor=f), sample.MATRIX).evr.release for f in Flavor

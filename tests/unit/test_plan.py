@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.model.cells import BuildResult, Check, Decision, Outcome, Unit, Verdict
-from builder.model.matrix import Flavor, Kmods, Matrix, Profile, Source, Stream
+from builder.model.cells import BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
+from builder.model.matrix import Driver, Flavor, Kmods, Matrix, Profile, Source, Stream
+from builder.model.nevra import Evr, Nevra
 from builder.model.planning import StreamPlan, UnitOutcome, UnitState
 from builder.model.sources import SpecFile
 from builder.plan.actions import plan_actions, unit_key
 from builder.plan.cells import expand_cells
-from builder.plan.streams import plan_streams, units_of_stream
+from builder.plan.streams import offered_profiles, plan_streams, units_of_stream
 from builder.plan.units import gate_combinations, gate_unit, kmod_unit, package_units
 from tests.golden import sample
 
@@ -190,3 +191,74 @@ def test_gates_exist_only_for_combinations_that_a_stream_uses(matrix: Matrix) ->
     newest = matrix.branches[-1].drivers[-1]
     combinations = gate_combinations(matrix, matrix.distributions[0], "x86_64", newest, cells)
     assert set(combinations) == {(Flavor.OPEN, Kmods.PRECOMPILED), (Flavor.OPEN, Kmods.DKMS)}
+
+
+def test_32_bit_libraries_that_failed_hold_the_driver_back_and_an_archive_without_any_does_not(matrix: Matrix) -> None:
+    """Whether an archive has them is known once it is here; a driver without them has no such unit then."""
+    units = units_of(matrix)
+    small = [u for u in units if u.kind is PackageKind.COMPAT32]
+    assert {u.driver.version for u in small} == {u.driver.version for u in units if u.kind is PackageKind.DRIVER}
+    one = next(u for u in small if u.driver.version == "535.261.03")
+    plans = planned(matrix, [outcome(u, ok=u is not one) for u in units])
+    assert plans["r535"].drivers == ()
+    assert "no nvidia-driver-compat32: does not compile" in plans["r535"].held[0][1]
+    plans = planned(matrix, [outcome(u) for u in units if u not in small])
+    assert [d.version for d in plans["r535"].drivers] == ["535.261.03"]
+
+
+def test_only_architectures_with_32_bit_programs_have_32_bit_libraries(matrix: Matrix) -> None:
+    run = Source(kind="run", arch="aarch64", url="file:///y.run")
+    drivers = [(b, replace(b.drivers[-1], sources=(*b.drivers[-1].sources, run))) for b in matrix.branches]
+    el9 = sample.distribution(arches=("x86_64", "aarch64"))
+    both = replace(matrix, distributions=(el9,), branches=tuple(replace(b, drivers=(d,)) for b, d in drivers))
+    kinds = {(u.arch, u.kind) for u in package_units(both, ())}
+    assert ("x86_64", PackageKind.COMPAT32) in kinds
+    assert ("aarch64", PackageKind.DRIVER) in kinds
+    assert ("aarch64", PackageKind.COMPAT32) not in kinds
+
+
+def with_fabric_manager(matrix: Matrix, *versions: str) -> Matrix:
+    """The drivers of these versions get a fabric manager."""
+
+    def more(d: Driver) -> Driver:
+        source = Source(kind="fabricmanager", arch="x86_64", url=f"file:///fm-{d.version}.tar.xz")
+        return replace(d, sources=(*d.sources, source)) if d.version in versions else d
+
+    branches = tuple(replace(b, drivers=tuple(more(d) for d in b.drivers)) for b in matrix.branches)
+    return replace(matrix, branches=branches)
+
+
+def test_a_fabric_manager_that_failed_holds_its_driver_and_one_that_is_not_named_holds_none(matrix: Matrix) -> None:
+    matrix = with_fabric_manager(matrix, "535.261.03")
+    units = units_of(matrix)
+    (one,) = (u for u in units if u.kind is PackageKind.FABRICMANAGER)
+    assert one.driver.version == "535.261.03"
+    plans = planned(matrix, [outcome(u, ok=u is not one) for u in units])
+    assert plans["r535"].drivers == ()
+    assert "no nvidia-fabricmanager: does not compile" in plans["r535"].held[0][1]
+    assert [d.version for d in plans["latest"].drivers] == ["550.163.01"]
+
+
+def test_a_profile_is_offered_where_the_newest_driver_has_its_packages() -> None:
+    fm = Profile(name="fm", packages=("nvidia-driver", "nvidia-fabricmanager"))
+    wrong = Profile(name="wrong", packages=("nvidia-drivre",))
+    one = replace(stream("r535", "535", Flavor.OPEN), profiles=(*STREAMS[0].profiles, fm, wrong))
+
+    def offered(*packages: tuple[str, str]) -> list[str]:
+        evrs = [(name, Evr(epoch=3, version=version, release="1.el9")) for name, version in packages]
+        nevras = [Nevra(name=name, evr=evr, arch="x86_64") for name, evr in evrs]
+        return [p.name for p in offered_profiles(one, "535.261.03", nevras)]
+
+    assert offered(("nvidia-fabricmanager", "535.261.03")) == ["default", "fm", "wrong"]
+    assert offered(("nvidia-fabricmanager", "535.247.01")) == ["default", "wrong"]
+    assert offered() == ["default", "wrong"]
+
+
+def test_the_source_package_exists_where_a_profile_names_it(matrix: Matrix) -> None:
+    def kinds(of: Matrix) -> set[tuple[str, PackageKind]]:
+        return {(u.driver.version, u.kind) for u in units_of(of) if u.kind is PackageKind.OPEN_SOURCE}
+
+    assert kinds(matrix) == set()
+    src = Profile(name="src", packages=("nvidia-open-kernel-source",))
+    streams = tuple(replace(s, profiles=(*s.profiles, src)) if s.name == "r535-open" else s for s in matrix.streams)
+    assert kinds(replace(matrix, streams=streams)) == {("535.261.03", PackageKind.OPEN_SOURCE)}

@@ -9,7 +9,7 @@ import pytest
 
 from builder.errors import RenderError
 from builder.model.sources import ManifestEntry
-from builder.render.manifest import NOT_SHIPPED, Placed, place_files
+from builder.render.manifest import NOT_SHIPPED, Placed, has_compat32, place_files
 from tests.golden.sample import entry, manifest
 
 V = "535.261.03"
@@ -47,10 +47,12 @@ def test_every_type_that_nvidias_installer_knows_is_placed_or_left_out(type_: st
 
 def test_nothing_of_a_manifest_is_lost() -> None:
     entries = manifest(V)
-    placed, left_out = place_files(entries, V)
-    assert {p.source for p in placed if p.source} | {out.path for out in left_out} == {
-        e.path for e in entries if e.target is None
-    }
+    for compat32 in (False, True):
+        placed, left_out = place_files(entries, V, compat32=compat32)
+        assert {p.source for p in placed if p.source} | {out.path for out in left_out} >= {
+            e.path for e in entries if e.target is None
+        }
+        assert len(placed) + len(left_out) == len(entries)
 
 
 def test_an_unknown_type_is_an_error_that_names_file_and_type() -> None:
@@ -128,8 +130,33 @@ def test_what_the_distribution_owns_is_left_out(path: str, type_: str) -> None:
     assert left_out[0].reason
 
 
-def test_32_bit_libraries_are_left_out() -> None:
-    assert "32-bit" in place_files((entry("32/libcuda.so", "CUDA_LIB", arch="COMPAT32", to="/"),), V)[1][0].reason
+def test_32_bit_libraries_go_to_packages_of_their_own_size() -> None:
+    one = entry(f"32/libcuda.so.{V}", "CUDA_LIB", arch="COMPAT32", to="/")
+    assert "32-bit" in place_files((one,), V)[1][0].reason
+    ((placed,), _) = place_files((one,), V, compat32=True)
+    assert (placed.package, placed.path, placed.source) == (
+        "nvidia-driver-cuda-libs",
+        f"/usr/lib/libcuda.so.{V}",
+        f"32/libcuda.so.{V}",
+    )
+    assert "64-bit" in place_files((replace(one, arch="NATIVE"),), V, compat32=True)[1][0].reason
+
+
+def test_what_loaders_read_to_find_a_library_is_in_both() -> None:
+    """A host with the 32-bit libraries alone finds them; rpm lets two architectures share a file of the same bytes."""
+    one = entry("nvidia_icd.json", "VULKAN_ICD_JSON", to="icd.d")
+    assert place_files((one,), V, compat32=True) == place_files((one,), V)
+
+
+def test_what_is_no_library_has_no_32_bit_package() -> None:
+    one = entry("32/nvidia-smi", "UTILITY_BINARY", arch="COMPAT32")
+    assert "nvidia-driver-cuda has no 32-bit" in place_files((one,), V, compat32=True)[1][0].reason
+
+
+def test_an_archive_holds_32_bit_libraries_when_one_would_be_packaged() -> None:
+    assert has_compat32(manifest(V), V)
+    assert not has_compat32(tuple(e for e in manifest(V) if e.arch != "COMPAT32"), V)
+    assert not has_compat32((entry("32/libGL.so.1", "GLVND_LIB", arch="COMPAT32"),), V)
 
 
 def test_libraries_are_executable_for_rpm_and_only_modprobe_is_setuid() -> None:

@@ -11,6 +11,7 @@ from builder.errors import RenderError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Driver, Flavor, Kernel
 from builder.render import (
+    render_compat32,
     render_cuda_drivers,
     render_dkms,
     render_driver,
@@ -154,3 +155,11 @@ def test_an_unknown_mock_template_is_an_error_that_names_it() -> None:
     dist = sample.distribution()
     with pytest.raises(RenderError, match="suse"):
         render_mock_config(replace(dist.chroots[0], template="suse.cfg.j2"), dist)
+
+
+def test_an_archive_without_32_bit_libraries_has_no_such_packages_and_promises_none() -> None:
+    entries = tuple(e for e in sample.manifest("535.261.03") if e.arch != "COMPAT32")
+    sources = sample.sources(entries=entries)
+    assert "x86-32" not in render_driver(sample.unit(PackageKind.DRIVER), sources, sample.MATRIX).text
+    with pytest.raises(RenderError, match="no 32-bit libraries"):
+        render_compat32(sample.unit(PackageKind.COMPAT32), sources, sample.MATRIX)

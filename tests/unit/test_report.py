@@ -14,10 +14,12 @@ from rich.console import Console
 from builder.model.report import (
     SupportBranch,
     SupportFacts,
+    SupportGpus,
     SupportKernel,
     SupportOutcome,
     SupportRow,
     SupportStream,
+    UndrivenGpus,
 )
 from builder.report import print_support_matrix, support_files, support_matrix
 
@@ -175,3 +177,29 @@ def test_a_pipe_gets_one_plain_line_a_fact_with_its_subject_first() -> None:
 @pytest.mark.parametrize("fact", [OLD, NEW, "latest *", "550.163.01 dkms", "held back", "breaks suspend"])
 def test_a_terminal_gets_tables_with(fact: str) -> None:
     assert fact in printed(terminal=True)
+
+
+def test_profiles_and_the_gpus_that_a_stream_leaves_out_are_told_and_shown() -> None:
+    gpus = SupportGpus(
+        driver_version="580.142",
+        driven=(("1e04", "NVIDIA GeForce RTX 2080 Ti"),),
+        undriven=(
+            UndrivenGpus(last_branch=None, devices=("13c2",), examples=("GTX <970>",)),
+            UndrivenGpus(last_branch="470", devices=("1180", "1187"), examples=("GTX 680", "GTX 760")),
+        ),
+    )
+    facts = replace(FACTS, streams=(stream("r580-open", "580.142", gpus=gpus, profiles=("default", "fm")),))
+    files = dict(support_files(facts))
+    (told,) = json.loads(files["support-matrix.json"])["streams"]
+    assert told["profiles"] == ["default", "fm"]
+    assert told["gpus"] == {
+        "driven": 1,
+        "not_driven": [
+            {"last_branch": None, "devices": 1, "examples": ["GTX <970>"]},
+            {"last_branch": "470", "devices": 2, "examples": ["GTX 680", "GTX 760"]},
+        ],
+    }
+    page = files["support-matrix.html"].decode()
+    assert "profiles default, fm" in page
+    assert "1 GPU model such as GTX &lt;970&gt;: proprietary modules only" in page
+    assert "2 GPU models such as GTX 680: last branch R470" in page

@@ -1,0 +1,37 @@
+"""Build in memory where there is enough of it, else on the store's disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from builder.errors import DiskFullError
+from builder.store import remove_tree
+
+_MEMORY_FROM = 6 << 30  # bytes of available memory: below, builds work on the disk
+
+
+def in_memory_or_on_disk(resultdir: Path, memory: int | None, build: Callable[[int], None]) -> None:
+    """Call ``build`` with the bytes of memory it may use, and again with 0 (the disk) when that was not enough.
+
+    ``memory`` None: half of what is available; 0: the disk only. The resultdir is emptied in between.
+    """
+    size = _spare_memory() if memory is None else memory
+    if size:
+        try:
+            build(size)
+        except DiskFullError:
+            for leftover in resultdir.iterdir():
+                remove_tree(leftover)
+        else:
+            return
+    build(0)
+
+
+def _spare_memory() -> int:
+    """Half of /proc/meminfo's MemAvailable, in bytes; 0 where there is too little to build in."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) << 10
+            return available // 2 if available >= _MEMORY_FROM else 0
+    return 0

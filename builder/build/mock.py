@@ -1,0 +1,310 @@
+"""The mock builder: what production uses. mock makes the roots and calls rpmbuild; the store keeps its caches.
+
+mock's own words for it are in its man page and site-defaults.cfg; what its exit codes mean was measured with mock 6.7
+(docs/adr/0019-mock-builder.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pwd
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from builder.build.failures import dependency_failure, evidence, root_failure, rpmbuild_failure
+from builder.build.memory import in_memory_or_on_disk
+from builder.build.roots import Roots, write_root
+from builder.errors import (
+    BuildError,
+    BuildrootError,
+    BuildTimeoutError,
+    RepobuildError,
+    ToolMissingError,
+    ToolTimeoutError,
+)
+from builder.model.matrix import Chroot
+from builder.model.sources import BuildRequest, Buildroot
+from builder.store import Store
+from builder.tools.confine import namespaces
+from builder.tools.dnf import dbpath
+from builder.tools.repomd import is_local, repository_state
+from builder.tools.rpmbuild import installed_packages, reproducible_macros
+from builder.tools.run import run, tail, which
+
+FORMAT = 1  # of what is kept of a root; a new number makes all of them again
+CONFIG = "mock.cfg"
+CACHE = "cache"
+LIB = "lib"
+RESULT = "result"
+_ROOT_TIMEOUT = 3600.0  # seconds: downloads included
+_GRACE = 900.0  # seconds beyond the build's own timeout: unpacking, dnf, removing the root
+_TIMED_OUT = 11  # mock's exit code when rpmbuild_timeout ran out
+_NOBODY = "nobody"  # who mock becomes where it was not called through sudo
+# mock's unprivileged side could not enter a work folder below one that is closed to others, such as /root, so mock
+# finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
+_INSIDE = Path("/boot")
+_IN_SCRATCH = ("sh", "-c", f'mount --bind "$1" {_INSIDE} && cd {_INSIDE} && shift && exec "$@"', "sh")
+# dnf needs the network where a repository is remote, what it builds must not have it. mock takes it away only with
+# systemd-nspawn, so requirements are installed first; then mock itself runs without.
+_INSTALL = 'mock "$@" --installdeps "$srpm"'
+_BUILD = 'exec unshare -n -- mock "$@" --offline --no-clean --rebuild "$srpm"'
+_TWO_STEPS = ("sh", "-c", f"srpm=$1; shift; {_INSTALL} && {_BUILD}", "mock")
+_PREFIX = re.compile(r"^[A-Z]+ [\w.]+:\d+:\s+")  # of a line of root.log
+_RETURNED = re.compile(r"Child return code was: (-?\d+)")
+_LOGS = ("build.log", "root.log", "state.log", "installed_pkgs.log")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call of mock: the folder it works in, which it sees as ``_INSIDE``, and what it said."""
+
+    scratch: Path
+    log: Path
+
+
+class MockBuilder:
+    """Builds with mock, as root: a root and namespaces for each build, a cache for each state of the repositories."""
+
+    name = "mock"
+    recipe = "mock 1"
+
+    def __init__(self, store: Store, configuration: Callable[[Chroot], str], *, memory: int | None = None) -> None:
+        """``configuration`` renders a chroot's mock configuration; ``memory`` as for the chroot builder."""
+        self._store = store
+        self._configuration = configuration
+        self._memory = memory
+        self._roots = Roots(store, self.name, CACHE, self._key)
+
+    def find(self, chroot: Chroot) -> Buildroot | None:
+        """The root of the repositories' present state, None where there is none or they cannot be read."""
+        return self._roots.find(chroot)
+
+    def prepare(self, chroot: Chroot) -> Buildroot:
+        """``mock --init`` unless that was done in this state of the repositories; earlier states are removed."""
+        require_mock()
+        return self._roots.get(chroot, partial(self._make, chroot))
+
+    def build(self, request: BuildRequest) -> None:
+        """``mock --rebuild`` in a root unpacked from the kept cache, in memory where there is enough."""
+        require_mock()
+        in_memory_or_on_disk(request.resultdir, self._memory, partial(self._build, request))
+
+    def _key(self, chroot: Chroot, state: str) -> str:
+        document = {"format": FORMAT, "builder": self.name, "config": self._configuration(chroot), "state": state}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def _make(self, chroot: Chroot, folder: Path, _state: str) -> None:
+        logs = self._store.logs(f"buildroot-{chroot.name}")
+        logs.mkdir(parents=True, exist_ok=True)
+        with self._store.tmp() as tmp:
+            call = self._call(tmp, chroot, {})
+            code = _mock(call, ["--init"], network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
+            _keep(call, logs, ("root.log", "state.log"))
+            if code:
+                raise _init_failure(chroot.name, code, logs / "root.log", call.log)
+            packages = installed_packages(call.scratch / LIB / _root_name(chroot) / "root", dbpath(chroot))
+            shutil.copytree(call.scratch / CACHE, folder / CACHE, symlinks=True)
+        write_root(folder, chroot, self.name, packages, repository_state(chroot))
+
+    def _build(self, request: BuildRequest, memory: int) -> None:
+        chroot = request.buildroot.chroot
+        kept = request.buildroot.path
+        assert kept is not None  # noqa: S101  this builder's buildroots have one
+        with self._store.tmp() as tmp:
+            settings = {
+                "rpmbuild_arch": request.arch,
+                "rpmbuild_timeout": int(request.timeout),
+                "environment": {"SOURCE_DATE_EPOCH": str(request.source_date_epoch)},
+                "macros": {f"%{name}": value for name, value in _macros(request).items()},
+                "plugin_conf": {"tmpfs_enable": bool(memory)},
+                "tmpfs": memory,
+            }
+            call = self._call(tmp, chroot, settings)
+            # Links: mock takes its caches as they are, and writes new files beside them.
+            shutil.copytree(kept, call.scratch / CACHE, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+            _give(call.scratch / CACHE)
+            timeout = request.timeout + _GRACE
+            shutil.copyfile(request.srpm, call.scratch / request.srpm.name)
+            srpm = str(_INSIDE / request.srpm.name)
+            unique = ("--uniqueext", uuid.uuid4().hex)
+            try:
+                if is_local(chroot):
+                    code = _mock(call, [*unique, "--rebuild", srpm], network=False, timeout=timeout)
+                else:
+                    steps = (*_TWO_STEPS, srpm)
+                    code = _mock(call, unique, network=True, timeout=timeout, script=steps)
+            except ToolTimeoutError as exc:
+                _keep(call, request.resultdir, _LOGS)
+                raise _timed_out(request, tail(call.log)) from exc
+            _keep(call, request.resultdir, _LOGS)
+            self._judge(request, call, code)
+
+    def _judge(self, request: BuildRequest, call: _Call, code: int) -> None:
+        """Take the RPMs, or raise what mock's exit code and logs say."""
+        result = request.resultdir
+        state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
+        if code == _TIMED_OUT:
+            raise _timed_out(request, tail(result / "build.log"))
+        if code or not state.rstrip().endswith("Finish: run"):
+            raise _failure(request.unit_id, code, state, result, call.log)
+        rpms = sorted(path for path in (call.scratch / RESULT).glob("*.rpm") if path.is_file())
+        if not any(not path.name.endswith(".src.rpm") for path in rpms):
+            raise BuildError(f"{request.unit_id}: mock ended well but made no RPM", log=result / "build.log")
+        for path in rpms:
+            if not path.name.endswith(".src.rpm"):
+                shutil.copyfile(path, result / path.name)
+        shutil.copyfile(request.srpm, result / request.srpm.name)
+
+    def _call(self, tmp: Path, chroot: Chroot, settings: dict[str, object]) -> _Call:
+        """A scratch folder below ``tmp`` with a configuration that keeps everything in it."""
+        scratch = tmp / "mock"
+        for folder in (scratch, *(scratch / name for name in (LIB, CACHE, RESULT))):
+            folder.mkdir()
+            _give(folder)
+        (scratch / CONFIG).write_text(self._configuration(chroot) + _overrides(chroot, settings))
+        return _Call(scratch=scratch, log=tmp / "mock.log")
+
+
+def require_mock() -> None:
+    """Raise ToolMissingError where mock is not installed, BuildrootError unless running as root."""
+    if which("mock") is None:
+        raise ToolMissingError(
+            "builder mock: mock is not installed",
+            hint="install mock (Fedora, EPEL), or use --builder chroot: dnf and rpmbuild in a root of their own",
+        )
+    if os.geteuid() != 0:
+        raise BuildrootError(
+            "the mock builder needs root: each build has namespaces of its own, so that none outlives its build",
+            hint="run as root (sudo repobuild …); mock itself and compilers run unprivileged",
+        )
+
+
+def _user() -> pwd.struct_passwd:
+    """Who mock becomes for all that needs no privilege: the caller of sudo, else nobody."""
+    caller = os.environ.get("SUDO_UID", "0")
+    try:
+        return pwd.getpwuid(int(caller)) if caller.isdecimal() and int(caller) else pwd.getpwnam(_NOBODY)
+    except KeyError:
+        return pwd.getpwnam(_NOBODY)
+
+
+def _give(folder: Path) -> None:
+    os.chown(folder, _user().pw_uid, -1)
+    folder.chmod(0o755)
+
+
+def _root_name(chroot: Chroot) -> str:
+    return f"repobuild-{chroot.name}"
+
+
+def _overrides(chroot: Chroot, settings: dict[str, object]) -> str:
+    """What this call sets whatever the distribution's template says, as mock reads it: Python."""
+    memory = settings.pop("tmpfs", 0)
+    lines = [
+        "",
+        "# Of this call.",
+        f"config_opts['root'] = {_root_name(chroot)!r}",
+        f"config_opts['basedir'] = {str(_INSIDE / LIB)!r}",
+        f"config_opts['cache_topdir'] = {str(_INSIDE / CACHE)!r}",
+        "config_opts['isolation'] = 'simple'",  # systemd-nspawn wants a system manager; the namespaces are here already
+        "config_opts['use_bootstrap'] = False",
+        "config_opts['rpmbuild_networking'] = False",
+        "config_opts['update_before_build'] = False",  # the root is of the state that the key names
+        "config_opts['cleanup_on_success'] = False",  # the root goes with its namespaces and with the scratch folder
+        "config_opts['cleanup_on_failure'] = False",
+        "config_opts['plugin_conf']['ccache_enable'] = False",
+        "config_opts['plugin_conf']['root_cache_enable'] = True",
+        "config_opts['plugin_conf']['root_cache_opts']['age_check'] = False",
+        "config_opts['plugin_conf']['package_state_enable'] = True",
+        f"config_opts['plugin_conf']['tmpfs_opts'] = {_tmpfs(memory)!r}",
+    ]
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            lines += [f"config_opts[{name!r}][{key!r}] = {inner!r}" for key, inner in value.items()]
+        else:
+            lines.append(f"config_opts[{name!r}] = {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _tmpfs(memory: object) -> dict[str, object]:
+    return {"required_ram_mb": 0, "max_fs_size": str(memory), "mode": "0755", "keep_mounted": True}
+
+
+def _macros(request: BuildRequest) -> dict[str, str]:
+    return {
+        **reproducible_macros(),
+        "_smp_build_ncpus": str(request.jobs),
+        "_smp_mflags": f"-j{request.jobs}",
+        **dict(request.buildroot.chroot.macros),
+    }
+
+
+def _mock(
+    call: _Call, words: Sequence[str], *, network: bool, timeout: float, script: Sequence[str] = ("mock",)
+) -> int:
+    """Run mock (or a script that does) in namespaces of its own; returns its exit code.
+
+    Raises ToolTimeoutError, InterruptedRunError.
+    """
+    user = _user()
+    environment = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "HOME": str(_INSIDE)}
+    argv = [*namespaces(network=network), *_IN_SCRATCH, str(call.scratch), *script]
+    argv += ["-r", str(_INSIDE / CONFIG), "--resultdir", str(_INSIDE / RESULT), *words]
+    return run(argv, timeout=timeout, log=call.log, env=environment, ok=range(256)).returncode
+
+
+def _keep(call: _Call, target: Path, names: Sequence[str]) -> None:
+    for name in names:
+        log = call.scratch / RESULT / name
+        if log.is_file():
+            shutil.copyfile(log, target / name)
+    for name in names:
+        (target / name).touch()
+
+
+def _failure(subject: str, code: int, state: str, result: Path, log: Path) -> RepobuildError:
+    """mock's exit code is not enough: a compiler's error and a full disk are both 1."""
+    if "Start: rpmbuild " in state:
+        return rpmbuild_failure(subject, "the build failed", result / "build.log")
+    if "Finish: chroot init" in state:
+        return dependency_failure(subject, result / "root.log", _last_words(result / "root.log"))
+    return _init_failure(subject, code, result / "root.log", log)
+
+
+def _init_failure(subject: str, code: int, root_log: Path, log: Path) -> RepobuildError:
+    if code in (20, 30) and root_log.is_file() and root_log.stat().st_size:
+        return root_failure(subject, root_log, _last_words(root_log))
+    lines = tail(log, 40)
+    said = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "no word")
+    return BuildrootError(f"{subject}: mock ended with {code}: {said}", details=evidence(lines), log=log)
+
+
+def _last_words(root_log: Path) -> list[str]:
+    """What the last program that failed printed: mock logs each program, its output, its exit code, all prefixed."""
+    words: list[str] = []
+    block: list[str] = []
+    for line in root_log.read_text(errors="replace").splitlines():
+        text = _PREFIX.sub("", line)
+        if text.startswith("Executing command: "):
+            block = []
+        elif found := _RETURNED.match(text):
+            words = words if found[1] == "0" else block
+        else:
+            block.append(text)
+    return words
+
+
+def _timed_out(request: BuildRequest, lines: Sequence[str]) -> BuildTimeoutError:
+    return BuildTimeoutError(
+        f"{request.unit_id}: the build ran longer than {request.timeout:g} s and was stopped",
+        details=lines,
+        hint="if it only needs more time, give it more: --build-timeout",
+        log=request.resultdir / "build.log",
+    )

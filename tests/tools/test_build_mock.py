@@ -1,0 +1,218 @@
+"""The mock builder on the lab distribution: the chroot builder's bytes, and every failure in its kind.
+
+Where mock is installed; Debian has no package of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from builder.build import ChrootBuilder, MockBuilder, open_builder
+from builder.errors import (
+    BuildDependencyError,
+    BuildError,
+    BuildrootError,
+    BuildTimeoutError,
+    DiskFullError,
+    InterruptedRunError,
+)
+from builder.model.matrix import Chroot, RepositoryRef
+from builder.model.sources import Buildroot
+from builder.render import render_mock_config
+from builder.store import Store
+from builder.tools.run import cancel_all, reset_cancelled, run, which
+from tests.lab.distro import LabDistro, make_distro
+from tests.lab.matrix import MOCK_TEMPLATE
+from tests.need import need, need_root
+from tests.tools import building
+from tests.tools.publishing import make_rpms
+
+pytestmark = pytest.mark.skipif(which("mock") is None, reason="mock is not installed: Fedora and EPEL have it")
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def distro() -> LabDistro:
+    need("dnf", "rpmbuild", "unshare", "createrepo_c", "apt-get")
+    need_root()
+    return make_distro()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with building.roomy_folder(tmp_path_factory.mktemp("build")) as folder, Store.open(folder / "work") as opened:
+        yield opened
+
+
+def mock_chroot(distro: LabDistro, *more: RepositoryRef, packages: tuple[str, ...] | None = None) -> Chroot:
+    chroot = building.lab_chroot(distro, *more, packages=packages)
+    return replace(chroot, template=MOCK_TEMPLATE.name, template_text=MOCK_TEMPLATE.read_text())
+
+
+def configuration(chroot: Chroot) -> str:
+    return render_mock_config(chroot, building.distribution(chroot))
+
+
+def mock_builder(store: Store, *, memory: int | None = None) -> MockBuilder:
+    return MockBuilder(store, configuration, memory=memory)
+
+
+@pytest.fixture(scope="module")
+def buildroot(store: Store, distro: LabDistro) -> Buildroot:
+    return mock_builder(store).prepare(mock_chroot(distro))
+
+
+@pytest.fixture
+def build(store: Store, buildroot: Buildroot, tmp_path: Path) -> Build:
+    """Build the little package, changed as the arguments say; returns the resultdir."""
+    numbers = count()
+
+    def go(*, timeout: float = 120.0, **changes: str) -> Path:
+        folder = tmp_path / f"build-{next(numbers)}"
+        spec = building.spec(tmp_path / "sources", **changes)
+        return building.build(mock_builder(store), spec, buildroot, folder, timeout=timeout)
+
+    return go
+
+
+def test_mock_and_the_chroot_builder_make_the_same_bytes_in_the_same_root(
+    build: Build, store: Store, buildroot: Buildroot, distro: LabDistro, tmp_path: Path
+) -> None:
+    result = build()
+    logs = {"build.log", "installed_pkgs.log", "root.log", "state.log"}
+    assert {p.name for p in result.iterdir()} == {"hello-1-1.lab9.src.rpm", "hello-1-1.lab9.x86_64.rpm", *logs}
+    assert (result / "state.log").read_text().rstrip().endswith("Finish: run")
+    chroot = ChrootBuilder(store)
+    root = chroot.prepare(mock_chroot(distro))
+    assert (root.identity, root.packages) == (buildroot.identity, buildroot.packages)
+    spec = building.spec(tmp_path / "sources")
+    assert building.digests(building.build(chroot, spec, root, tmp_path / "chroot")) == building.digests(result)
+    on_disk = building.build(mock_builder(store, memory=0), spec, buildroot, tmp_path / "disk")
+    assert building.digests(on_disk) == building.digests(result)
+
+
+def test_a_root_is_made_once_for_a_state_of_the_repositories(
+    store: Store, buildroot: Buildroot, distro: LabDistro
+) -> None:
+    assert mock_builder(store).find(mock_chroot(distro)) == buildroot
+    assert mock_builder(store).prepare(mock_chroot(distro)) == buildroot
+
+
+def test_build_requirements_come_from_the_repositories_and_a_missing_one_is_named(
+    build: Build, distro: LabDistro
+) -> None:
+    devel = distro.kernels[0].devel
+    path = distro.kernels[0].devel_path
+    build(requires=f"BuildRequires: {devel.name} = {devel.evr}", before=f"test -f {path}/Module.symvers")
+    with pytest.raises(BuildDependencyError, match=r"a build requirement cannot be installed: .*nosuch-devel"):
+        build(requires="BuildRequires: nosuch-devel >= 2")
+
+
+def test_a_compile_error_comes_with_the_compilers_words(build: Build, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"the build failed: hello\.c:1:25: error: ") as caught:
+        build(source="int main(void) { return nothing; }\n")
+    assert type(caught.value) is BuildError
+    assert caught.value.log == tmp_path / "build-0/result/build.log"
+    assert not list((tmp_path / "build-0/result").glob("*.rpm"))
+
+
+def test_a_build_that_takes_too_long_is_stopped_and_leaves_nothing(build: Build) -> None:
+    with pytest.raises(BuildTimeoutError, match="ran longer than 5 s and was stopped"):
+        build(before="sleep 987123", timeout=5)
+    assert left_behind("987123") == []
+
+
+def test_a_build_is_unprivileged_without_network_and_leaves_no_process(build: Build) -> None:
+    result = build(
+        before="test $(id -u) != 0; test $(wc -l < /proc/net/dev) = 3; test ! -e /root/.cache;"
+        "(setsid sleep 987124 >/dev/null 2>&1 &); echo %{_smp_mflags} %{_smp_build_ncpus} %{packager}"
+    )
+    assert "-j2 2 lab" in (result / "build.log").read_text().splitlines()
+    assert left_behind("987124") == []
+
+
+def test_requirements_come_over_the_network_and_the_build_has_none(
+    store: Store, distro: LabDistro, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    make_rpms(repository, [("tool", "0", "1", "1")])
+    run(["createrepo_c", "-q", repository], timeout=60)
+    with building.served(repository) as url:
+        remote = RepositoryRef(id="remote", baseurl=url, gpgcheck=False)
+        builder = mock_builder(store)
+        root = builder.prepare(replace(mock_chroot(distro, remote), name="remote-x86_64"))
+        spec = building.spec(
+            tmp_path / "sources",
+            requires="BuildRequires: tool",
+            before=f"test -f /opt/lab/tool/release; : < /dev/tcp/127.0.0.1/{url.rsplit(':', 1)[1]}",
+        )
+        with pytest.raises(BuildError) as caught:
+            building.build(builder, spec, root, tmp_path / "build")
+    assert any("connect: Network is unreachable" in line for line in caught.value.details)
+
+
+def test_an_interrupted_build_ends_at_once_with_nothing_mounted(build: Build, store: Store) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(build, before="sleep 987125")
+        while not left_behind("987125"):
+            wait([running], timeout=0.05)
+            assert not running.done()
+        try:
+            cancel_all()
+            with pytest.raises(InterruptedRunError):
+                running.result()
+        finally:
+            reset_cancelled()
+    deadline = time.monotonic() + 10  # the kernel ends a pid namespace in its own time
+    while left_behind("987125") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left_behind("987125") == []
+    assert str(store.work) not in Path("/proc/mounts").read_text()
+    assert list((store.work / "tmp").iterdir()) == []
+
+
+def test_two_builds_at_once_do_not_meet(store: Store, buildroot: Buildroot, tmp_path: Path) -> None:
+    spec = building.spec(tmp_path / "sources")
+    with ThreadPoolExecutor(2) as pool:
+        one = partial(building.build, mock_builder(store), spec, buildroot)
+        results = list(pool.map(one, [tmp_path / str(n) for n in range(2)]))
+    assert building.digests(results[0]) == building.digests(results[1])
+
+
+def test_a_build_too_big_for_its_memory_goes_on_the_disk(store: Store, buildroot: Buildroot, tmp_path: Path) -> None:
+    spec = building.spec(tmp_path / "sources", before="head -c 400000000 /dev/zero > big")
+    builder = mock_builder(store, memory=600 << 20)
+    with pytest.raises(DiskFullError, match="hello@lab9: no space left on device"):
+        builder._build(building.request_for(spec, buildroot, tmp_path / "once"), 600 << 20)
+    assert building.digests(building.build(builder, spec, buildroot, tmp_path / "twice"))
+
+
+def test_a_base_package_that_no_repository_has_is_named(store: Store, distro: LabDistro) -> None:
+    with pytest.raises(BuildrootError, match=r"cannot be made: .*nosuch-package"):
+        mock_builder(store).prepare(mock_chroot(distro, packages=("bash", "nosuch-package")))
+
+
+def test_auto_is_mock(store: Store) -> None:
+    assert isinstance(open_builder("auto", store, configuration), MockBuilder)
+
+
+def left_behind(word: str) -> list[bytes]:
+    """Command lines of running processes with that word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:
+            continue
+        if word.encode() in line and b"mock" not in line and b"pytest" not in line:
+            found.append(line)
+    return found

@@ -46,7 +46,11 @@ OPTIONAL_PACKAGES = (
 OWN_PACKAGES = (
     *DRIVER_PACKAGES,
     *FABRICMANAGER_PACKAGES,
-    *(kind.value for kind in PackageKind if kind not in (PackageKind.DRIVER, PackageKind.KMOD)),
+    *(
+        kind.value
+        for kind in PackageKind
+        if kind not in (PackageKind.DRIVER, PackageKind.KMOD, PackageKind.FABRICMANAGER)
+    ),
     f"{PackageKind.KMOD.value}-*",
 )
 STREAM_VARIABLE = "nvidiastream"  # of dnf: which stream a host follows where there are no modules

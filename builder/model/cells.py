@@ -58,13 +58,15 @@ class PackageKind(StrEnum):
     CUDA_DRIVERS = "cuda-drivers"
     OPEN_META = "nvidia-open"
     DNF_PLUGIN = "dnf-plugin-nvidia"
+    RELEASE = "nvidia-driver-release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One SRPM to build: a cell's kmod or one of the packages around a driver.
 
-    ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS, OPEN_SOURCE; ``kmods`` for GATE.
+    ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS, OPEN_SOURCE; ``kmods`` for GATE; ``stream``
+    for RELEASE.
     """
 
     kind: PackageKind
@@ -75,19 +77,22 @@ class Unit:
     flavor: Flavor | None = None
     kmods: Kmods | None = None
     cell: Cell | None = None
+    stream: str | None = None  # name of the stream that it selects
 
     @property
     def id(self) -> str:
-        """A cell's id for kmods; ``<package>[-open][-dkms]:<version>@<distribution>.<arch>`` for the rest."""
+        """A cell's id for kmods; ``<package>[-open|-dkms|-<stream>]:<version>@<distribution>.<arch>`` for the rest."""
         if self.cell is not None:
             return self.cell.id
         tail = (self.flavor.suffix if self.flavor else "") + ("-dkms" if self.kmods is Kmods.DKMS else "")
+        tail += f"-{self.stream}" if self.stream else ""
         return f"{self.kind.value}{tail}:{self.driver.version}@{self.distribution.name}.{self.arch}"
 
     @property
     def scope(self) -> str:
         """Stable name for the ledger: unlike the id it does not change when a newer driver joins the branch."""
-        parts = (self.distribution.name, self.arch, self.kind, self.driver.version, self.flavor, self.kmods)
+        of = (self.flavor, self.kmods, self.stream)
+        parts = (self.distribution.name, self.arch, self.kind, self.driver.version, *of)
         kernel = self.cell.kernel.release if self.cell else None
         return "/".join(str(part) for part in (*parts, kernel) if part is not None)
 

@@ -45,6 +45,9 @@ class Delivery(StrEnum):
     BRANCH_REPOS = "branch-repos"
 
 
+PUBLISHED = (Delivery.MODULAR, Delivery.BRANCH_REPOS)  # what this version can publish
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRef:
     """A package by name and EVR."""

@@ -42,6 +42,18 @@ OPTIONAL_PACKAGES = (
     PackageKind.IMEX.value,
     PackageKind.OPEN_SOURCE.value,
 )
+# Everything that a switch moves, as shell patterns: what ``nvidia-driver-stream`` names to dnf.
+OWN_PACKAGES = (
+    *DRIVER_PACKAGES,
+    *FABRICMANAGER_PACKAGES,
+    *(
+        kind.value
+        for kind in PackageKind
+        if kind not in (PackageKind.DRIVER, PackageKind.KMOD, PackageKind.FABRICMANAGER)
+    ),
+    f"{PackageKind.KMOD.value}-*",
+)
+STREAM_VARIABLE = "nvidiastream"  # of dnf: which stream a host follows where there are no modules
 
 PARTS = "/usr/lib/nvidia-kmod"
 CONFTEST_ANSWERS = "conftest-answers"  # a source of the modules' spec, and a file of what that leaves
@@ -156,7 +168,9 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
         return kmod_nevra(unit.cell, matrix, serial=serial)
     flavor = unit.flavor.release_tag if unit.flavor else ""
     dkms = ".dkms" if unit.kind is PackageKind.GATE and unit.kmods is Kmods.DKMS else ""
-    release = f"{serial}{flavor}{dkms}{unit.distribution.dist_tag}"
+    # A Release has no dashes. Streams whose names differ in them only would be two RPMs of one name: publish refuses.
+    stream = f".{unit.stream.replace('-', '.')}" if unit.stream else ""
+    release = f"{serial}{flavor}{dkms}{stream}{unit.distribution.dist_tag}"
     evr = Evr(epoch=matrix.epoch, version=unit.driver.version, release=release)
     return Nevra(name=unit.kind.value, evr=evr, arch=package_arch(unit))
 

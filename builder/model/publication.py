@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.model.cells import Artifact
-from builder.model.matrix import Stream
+from builder.model.matrix import Delivery, Stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,14 @@ class StreamContent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRepository:
+    """How a client is told of a repository."""
+
+    id: str  # the section's name
+    text: str  # the whole .repo file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationContent:
     """Everything that determines a publication's bytes."""
 
@@ -29,7 +37,8 @@ class PublicationContent:
     arch: str
     streams: tuple[StreamContent, ...]  # sorted by stream name
     sources: tuple[Artifact, ...]  # signed SRPMs (open parts only), may be empty
-    files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside repodata/: support-matrix.json …
+    files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside the packages: support-matrix.json …
+    delivery: Delivery = Delivery.MODULAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,3 +100,4 @@ class SupportFacts:
     streams: tuple[SupportStream, ...]
     rows: tuple[SupportRow, ...]
     signer: tuple[str, str] | None = None  # of the kernel modules: common name, sha256 of the certificate
+    delivery: str = "modular"  # how streams reach hosts

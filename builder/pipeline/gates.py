@@ -1,4 +1,8 @@
-"""Build the gates: for each driver × flavor × delivery that a stream carries, the package that says which kernels."""
+"""Build what says what the streams are, once that is known.
+
+For each driver × flavor × way of delivery that a stream carries the gate: which kernels; for each stream of a
+distribution without modules its release package: which stream.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from builder.model.cells import Action, Decision, PackageKind, Unit
 from builder.model.gate import GateKernel
-from builder.model.matrix import Distribution, Driver, Flavor
+from builder.model.matrix import Delivery, Distribution, Driver, Flavor
 from builder.model.planning import StreamPlan, UnitOutcome
-from builder.pipeline.specs import Job, make_job
+from builder.pipeline.specs import Job, make_job, render_late
 from builder.pipeline.units import earlier_result, run_jobs
 from builder.pipeline.workshop import Workshop
 from builder.plan.actions import content_digest
 from builder.plan.streams import plan_streams
-from builder.plan.units import gate_unit
-from builder.render import render_gate
+from builder.plan.units import gate_unit, release_unit
 
 
 def gate_kernels(
@@ -47,42 +50,65 @@ def build_gates(
     """
     known = list(outcomes.values())
     streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
-    units: dict[str, Unit] = {}
-    jobs: dict[str, Job] = {}
-    gates: dict[str, UnitOutcome] = {}
+    units: dict[Unit, tuple[GateKernel, ...]] = {}
     for plan in streams:
         for driver in plan.drivers:
-            flavor, kmods = plan.stream.flavor, plan.stream.kmods
-            base = next(
-                o.unit
-                for o in known
-                if (o.unit.kind, o.unit.driver, o.unit.distribution, o.unit.arch)
-                == (PackageKind.DRIVER, driver, distribution, arch)
-            )
-            unit = gate_unit(base, flavor, kmods)
-            kernels = gate_kernels(distribution, arch, driver, flavor, known)
-            units[unit.id] = unit
-            job = make_job(shop, unit, record=True, kernels=kernels)
-            if job is not None:
-                jobs[unit.id] = job
-            elif (earlier := _unchanged(shop, unit, kernels)) is not None:
-                gates[unit.id] = earlier
-                del units[unit.id]
-    actions = [
-        Action(unit=unit, decision=Decision.BUILD, reason="gate of this run", key=jobs[unit_id].key)
-        if unit_id in jobs
-        else Action(unit=unit, decision=Decision.BLOCKED, reason="its sources or buildroot are not known")
-        for unit_id, unit in units.items()
-    ]
-    gates |= run_jobs(shop, actions, jobs)
+            unit = gate_unit(_base(known, driver), plan.stream.flavor, plan.stream.kmods)
+            units[unit] = gate_kernels(distribution, arch, driver, plan.stream.flavor, known)
+    gates = _build(shop, units)
     streams = tuple(_without_gateless(plan, gates) for plan in streams)
     return streams, {**outcomes, **gates}
 
 
+def build_releases(
+    shop: Workshop, distribution: Distribution, streams: tuple[StreamPlan, ...], outcomes: Mapping[str, UnitOutcome]
+) -> tuple[tuple[StreamPlan, ...], dict[str, UnitOutcome]]:
+    """Build the package that selects each stream; module streams need none.
+
+    Returns the streams, held back where theirs failed, and the outcomes with the new ones added.
+    """
+    if distribution.delivery is not Delivery.BRANCH_REPOS:
+        return streams, dict(outcomes)
+    known = list(outcomes.values())
+    units = {p.stream.name: release_unit(_base(known, p.drivers[-1]), p.stream) for p in streams if p.drivers}
+    releases = _build(shop, dict.fromkeys(units.values(), ()))
+    made = {name: releases[unit.id] for name, unit in units.items()}
+    return tuple(_with_release(plan, made.get(plan.stream.name)) for plan in streams), {**outcomes, **releases}
+
+
+def _with_release(plan: StreamPlan, release: UnitOutcome | None) -> StreamPlan:
+    if release is None or release.ok:
+        return plan
+    lost = tuple((driver.version, f"no release package: {release.reason}") for driver in plan.drivers)
+    return StreamPlan(stream=plan.stream, drivers=(), held=(*plan.held, *lost))
+
+
+def _base(known: Sequence[UnitOutcome], driver: Driver) -> Unit:
+    """The driver's own unit; the outcomes are those of one distribution × arch."""
+    return next(o.unit for o in known if (o.unit.kind, o.unit.driver) == (PackageKind.DRIVER, driver))
+
+
+def _build(shop: Workshop, units: Mapping[Unit, tuple[GateKernel, ...]]) -> dict[str, UnitOutcome]:
+    jobs: dict[str, Job] = {}
+    actions: list[Action] = []
+    done: dict[str, UnitOutcome] = {}
+    for unit, kernels in units.items():
+        job = make_job(shop, unit, record=True, kernels=kernels)
+        if job is not None:
+            jobs[unit.id] = job
+            reason = f"{unit.kind.value} of this run"
+            actions.append(Action(unit=unit, decision=Decision.BUILD, reason=reason, key=job.key))
+        elif (earlier := _unchanged(shop, unit, kernels)) is not None:
+            done[unit.id] = earlier
+        else:
+            reason = "its sources or buildroot are not known"
+            actions.append(Action(unit=unit, decision=Decision.BLOCKED, reason=reason))
+    return done | run_jobs(shop, actions, jobs)
+
+
 def _unchanged(shop: Workshop, unit: Unit, kernels: tuple[GateKernel, ...]) -> UnitOutcome | None:
-    """The gate built before that says the same: enough where its driver's sources or buildroot are not to be had."""
-    signed = shop.signing.certificate is not None
-    content = content_digest(render_gate(unit, kernels, 1, shop.configuration.matrix, signed=signed))
+    """What was built before and says the same: enough where the driver's sources or buildroot are not to be had."""
+    content = content_digest(render_late(shop, unit, 1, kernels))
     return earlier_result(shop, unit, "reused", content=content)
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from builder.build import open_builder
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
 from builder.model.cells import Action, Decision, Unit
-from builder.model.matrix import Chroot, Delivery, Distribution
+from builder.model.matrix import PUBLISHED, Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.archives import fetch_archives
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
-from builder.pipeline.gates import build_gates
+from builder.pipeline.gates import build_gates, build_releases
 from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
@@ -128,7 +128,7 @@ def run(
 
 
 def _wanted(shop: Workshop, unit: Unit) -> bool:
-    return unit.id in shop.configuration.selected and unit.distribution.delivery is Delivery.MODULAR
+    return unit.id in shop.configuration.selected and unit.distribution.delivery in PUBLISHED
 
 
 def _check_expected(actions: tuple[Action, ...], expected: Mapping[str, str] | None) -> None:
@@ -148,7 +148,7 @@ def _publish_all(
 ) -> tuple[tuple[DistributionReport, ...], dict[str, UnitOutcome]]:
     reports = []
     for distribution in shop.configuration.matrix.distributions:
-        for arch in distribution.arches if distribution.delivery is Delivery.MODULAR else ():
+        for arch in distribution.arches if distribution.delivery in PUBLISHED else ():
             mine = {i: o for i, o in outcomes.items() if o.unit.distribution == distribution and o.unit.arch == arch}
             if Stage.PUBLISH in stages and signer is not None:
                 report, mine = _publish(shop, signer, distribution, arch, mine)
@@ -173,6 +173,7 @@ def _publish(
         return nothing, outcomes
     try:
         streams, outcomes = build_gates(shop, distribution, arch, outcomes)
+        streams, outcomes = build_releases(shop, distribution, streams, outcomes)
         signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok])
     except (DiskFullError, InterruptedRunError):
         raise

@@ -112,6 +112,7 @@ def compose(
         streams=tuple(sorted(contents, key=lambda c: c.stream.name)),
         sources=(),
         files=files,
+        delivery=distribution.delivery,
     )
 
 
@@ -131,7 +132,7 @@ def publish_content(shop: Workshop, signer: Signer, content: PublicationContent,
         public_key=signer.public_key(),
         sign=lambda path: signer.sign_detached(path, epoch=epoch),
         epoch=epoch,
-        base_url=shop.settings.base_url,
+        base_url=shop.settings.published_at,
         check=lambda path: _check(shop, signer, content, path),
     )
     text = "already current" if not publication.changed else f"{publication.packages} packages"

@@ -100,6 +100,7 @@ def support_facts(
         ),
         rows=tuple(rows),
         signer=(certificate.name, certificate.fingerprint) if certificate else None,
+        delivery=distribution.delivery.value,
     )
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from builder.errors import RenderError, RepobuildError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
-from builder.model.matrix import Delivery
+from builder.model.matrix import PUBLISHED
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, unit_key
 from builder.plan.toolchain import toolchain_fault, toolchain_hint
+from builder.publish import client_repository
 from builder.render import (
     has_compat32,
     render_archive,
@@ -30,8 +31,10 @@ from builder.render import (
     render_objects,
     render_open_meta,
     render_open_source,
+    render_release,
 )
 
+LATE = (PackageKind.GATE, PackageKind.RELEASE)  # say what the streams of this publication are, so they come last
 PACK_RECIPE = "pack 2"  # a new number packs every kmod again; nothing is compiled for it
 
 
@@ -69,8 +72,8 @@ def render_unit(
             return render_kmod(unit.cell, sources, matrix, serial=serial, signer=shop.signing.name)
         case PackageKind.OBJECTS:
             return render_objects(unit, sources, matrix, serial=serial)
-        case PackageKind.GATE:
-            return render_gate(unit, kernels, serial, matrix, signed=shop.signing.certificate is not None)
+        case PackageKind.GATE | PackageKind.RELEASE:
+            return render_late(shop, unit, serial, kernels)
         case PackageKind.CERTIFICATE:
             certificate = shop.signing.certificate
             assert certificate is not None  # noqa: S101  such a unit exists only where there is one
@@ -91,6 +94,16 @@ def render_unit(
             return render_open_meta(unit, matrix, serial=serial)
         case PackageKind.DNF_PLUGIN:
             return render_dnf_plugin(unit, matrix, serial=serial)
+
+
+def render_late(shop: Workshop, unit: Unit, serial: int, kernels: tuple[GateKernel, ...] = ()) -> SpecFile:
+    """Render what needs no sources: a gate with its kernels, or a release."""
+    matrix = shop.configuration.matrix
+    if unit.kind is PackageKind.GATE:
+        return render_gate(unit, kernels, serial, matrix, signed=shop.signing.certificate is not None)
+    distribution = unit.distribution
+    repository = client_repository(matrix.module, distribution.name, distribution.delivery, shop.settings.published_at)
+    return render_release(unit, matrix, repository, serial=serial)
 
 
 def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKernel, ...] = ()) -> Job | None:
@@ -126,8 +139,8 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
         modules = ModulesJob(spec=compiled, key=key(compiled, devel=devel))
         parts = {"modules": modules.key, "signer": shop.signing.identity, "recipe": PACK_RECIPE}
     first = render_unit(shop, unit, sources, 1, kernels)
-    # A gate is re-released only when what it says changes; the rest when anything of their build does.
-    content = content_digest(first) if unit.kind is PackageKind.GATE else key(first, parts)
+    # A gate or release is re-released only when what it says changes; the rest when anything of their build does.
+    content = content_digest(first) if unit.kind in LATE else key(first, parts)
     ledger = shop.store.ledger
     serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
     spec = first if serial == 1 else render_unit(shop, unit, sources, serial, kernels)
@@ -180,8 +193,9 @@ def unit_state(shop: Workshop, unit: Unit) -> UnitState:
 
 def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
     delivery = unit.distribution.delivery
-    if delivery is not Delivery.MODULAR:
-        return f"{unit.distribution.name} wants delivery '{delivery}'; this version publishes 'modular' only", None
+    if delivery not in PUBLISHED:
+        reason = f"{unit.distribution.name} wants delivery '{delivery}', which this version does not publish yet"
+        return f"{reason} ({', '.join(d.value for d in PUBLISHED)})", None
     errors: list[object] = [sources_of(shop, unit)]
     if unit.cell is not None:
         errors.append(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))

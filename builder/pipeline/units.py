@@ -20,7 +20,7 @@ from builder.pipeline.modules import (
     packed_sources,
     rpmbuild,
 )
-from builder.pipeline.specs import Job, make_job
+from builder.pipeline.specs import LATE, Job, make_job
 from builder.pipeline.verdicts import read_verdict, verdict_document, verdict_key
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop
@@ -204,7 +204,7 @@ def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome
 def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutcome:
     """The last good result of a unit that this run did not build."""
     kept = None
-    if unit.kind is not PackageKind.GATE:  # a gate of other kernels would promise the wrong ones
+    if unit.kind not in LATE:  # a gate of other kernels would promise the wrong ones
         kept = earlier_result(shop, unit, f"kept an earlier build: {reason}", code)
     return kept or UnitOutcome(unit=unit, result=None, verdict=None, reason=reason, code=code)
 

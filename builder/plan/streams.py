@@ -73,7 +73,7 @@ def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribu
             return flavor is Flavor.OPEN
         case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN:
             return kmods is Kmods.PRECOMPILED
-        case PackageKind.GATE:
+        case PackageKind.GATE | PackageKind.RELEASE:  # made for what is ready
             return False
         case _:
             return True
@@ -137,6 +137,8 @@ def _belongs(unit: Unit, stream: Stream) -> bool:
             return stream.kmods is Kmods.PRECOMPILED
         case PackageKind.GATE:
             return unit.kmods is stream.kmods and unit.flavor is stream.flavor
+        case PackageKind.RELEASE:
+            return unit.stream == stream.name
         case PackageKind.DKMS:
             return stream.kmods is Kmods.DKMS and unit.flavor is stream.flavor
         case PackageKind.OPEN_META | PackageKind.OPEN_SOURCE:

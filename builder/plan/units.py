@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
@@ -140,3 +141,8 @@ def gate_combinations(
 def gate_unit(base: Unit, flavor: Flavor, kmods: Kmods) -> Unit:
     """The gate of a driver × flavor × way of delivery."""
     return _as(base, PackageKind.GATE, flavor=flavor, kmods=kmods)
+
+
+def release_unit(base: Unit, stream: Stream) -> Unit:
+    """The package that selects a stream where there are no modules."""
+    return replace(_as(base, PackageKind.RELEASE), stream=stream.name)

@@ -1,5 +1,6 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
+from builder.publish.clients import client_repository
 from builder.publish.generations import current_generation, rollback
 from builder.publish.publish import publish
 from builder.publish.transitions import Proof, prove_transitions
@@ -8,6 +9,7 @@ from builder.publish.verify import PublicationReport, verify_publication
 __all__ = [
     "Proof",
     "PublicationReport",
+    "client_repository",
     "current_generation",
     "prove_transitions",
     "publish",

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from builder.model.cells import Artifact
+from builder.model.matrix import Delivery
 from builder.model.naming import COMPAT32_ARCHES
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.modulemd import gate_serial, module_version
+from builder.publish.trees import RELEASE_FILE, STREAMS, release_of
 
-RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json"})
+RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json", STREAMS, RELEASE_FILE})
 
 
 def content_faults(content: PublicationContent) -> Iterator[str]:
@@ -26,6 +28,8 @@ def content_faults(content: PublicationContent) -> Iterator[str]:
     for part in content.streams:
         for fault in _stream_faults(part):
             yield f"stream {part.stream.name}: {fault}"
+        if content.delivery is Delivery.BRANCH_REPOS and release_of(part) is None:
+            yield f"stream {part.stream.name}: not exactly one package selects it"
     yield from _package_faults(content)
     for name, _ in content.files:
         if name in RESERVED or "/" in name or name.startswith("."):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from builder.errors import PublishError
 from builder.model.publication import PublicationContent
+from builder.publish.generations import RECORD
 from builder.publish.module_checks import read_index
+from builder.publish.trees import read_trees
 
 
 def check_default(content: PublicationContent, current: Path) -> None:
@@ -15,16 +17,24 @@ def check_default(content: PublicationContent, current: Path) -> None:
     Raises PublishError when another stream becomes the default that does not say so (``default_instead_of``). A default
     that is held back, so that the publication has none, is no change; nor is its coming back.
     """
-    former = read_index(current).default_stream
+    former = _default_of(current)
     stream = next((part.stream for part in content.streams if part.stream.default), None)
     if stream is None or former in (None, stream.name, *stream.default_instead_of):
         return
     raise PublishError(
         f"{content.distribution}/{content.arch}: the default stream would change from {former!r} to {stream.name!r}",
         details=[
-            f"dnf module install {content.module} would bring {stream.name} on hosts that chose nothing",
+            f"a host that chooses nothing would get {stream.name}",
             f"streams/{stream.name}.yaml: default_instead_of does not name {former!r}",
         ],
         hint=f"if it is meant, write default_instead_of: [{former}] into streams/{stream.name}.yaml; if not, write"
         f" default: true into streams/{former}.yaml",
     )
+
+
+def _default_of(current: Path) -> str | None:
+    record = current / RECORD
+    trees = read_trees(record.read_bytes()) if record.is_file() else ()
+    if trees:
+        return next((tree.name for tree in trees if tree.default), None)
+    return read_index(current).default_stream

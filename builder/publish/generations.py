@@ -2,7 +2,7 @@
 
 Layout::
 
-    <repo>/.generations/<digest>/       Packages/ repodata/ publication.json support-matrix.…
+    <repo>/.generations/<digest>/       Packages/ repodata/ (or streams/) publication.json support-matrix.…
     <repo>/<distribution>/<arch>        -> ../.generations/<digest>
     <repo>/RPM-GPG-KEY-repobuild  <repo>/<distribution>.repo
 """

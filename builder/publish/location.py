@@ -54,6 +54,16 @@ class Location:
         finally:
             target.unlink(missing_ok=True)
 
+    def holds(self, href: str) -> bool:
+        """Is there a file at all? Nothing is fetched."""
+        if self._folder is not None:
+            return (self._folder / href).is_file()
+        try:
+            answer = self._session.head(f"{self._base}/{quote(href)}", timeout=_TIMEOUT, allow_redirects=True)
+        except requests.RequestException:
+            return False
+        return bool(answer.status_code == requests.codes.ok)
+
     def _fetch(self, href: str, target: Path) -> None:
         try:
             with self._session.get(f"{self._base}/{quote(href)}", stream=True, timeout=_TIMEOUT) as answer:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import configparser
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from builder.errors import PublishError, ToolError
 from builder.model.cells import Artifact
+from builder.model.matrix import Delivery
 from builder.model.publication import Publication, PublicationContent
+from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.generations import RECORD, Repository, link_file, write_atomic
 from builder.publish.modulemd import modules_yaml
+from builder.publish.trees import stream_rows, write_trees
 from builder.store.files import sync_path, sync_tree
 from builder.tools.createrepo import modulemd_fault, read_primary, read_repomd, write_metadata
 from builder.tools.gpg import fingerprint_of
 
-KEY_FILE = "RPM-GPG-KEY-repobuild"
 FORMAT = 1  # of publication.json; part of every digest
 
 
@@ -46,7 +46,7 @@ def publish(
     faults = list(content_faults(content))
     if faults:
         raise PublishError(f"{subject}: cannot be published: {faults[0]}", details=faults)
-    modules = modules_yaml(content)
+    modules = modules_yaml(content) if content.delivery is Delivery.MODULAR else None
     record = _record(content, modules, fingerprint_of(public_key), epoch)
     digest = hashlib.sha256(record).hexdigest()
     repository = Repository(repo)
@@ -64,7 +64,9 @@ def publish(
         write_atomic(repository.root / KEY_FILE, public_key)
         write_atomic(
             repository.root / f"{content.distribution}.repo",
-            client_configuration(content, base_url or repository.root.as_uri()),
+            client_repository(
+                content.module, content.distribution, content.delivery, base_url or repository.root.as_uri()
+            ).text.encode(),
         )
         if digest != current:
             repository.switch(content.distribution, content.arch, digest)
@@ -82,7 +84,12 @@ def publish(
 def packages_of(content: PublicationContent) -> dict[str, Artifact]:
     """Binary RPMs by their place in the repository; an RPM of several streams stands there once."""
     found = {a.nevra.filename: a for part in content.streams for a in part.artifacts}
-    return {f"Packages/{name[0].lower()}/{name}": artifact for name, artifact in sorted(found.items())}
+    return {_place(artifact): artifact for _, artifact in sorted(found.items())}
+
+
+def _place(artifact: Artifact) -> str:
+    name = artifact.nevra.filename
+    return f"Packages/{name[0].lower()}/{name}"
 
 
 def _all_of(content: PublicationContent) -> dict[str, Artifact]:
@@ -90,7 +97,7 @@ def _all_of(content: PublicationContent) -> dict[str, Artifact]:
     return {**packages_of(content), **dict(sorted(sources.items()))}
 
 
-def _record(content: PublicationContent, modules: bytes, fingerprint: str, epoch: int) -> bytes:
+def _record(content: PublicationContent, modules: bytes | None, fingerprint: str, epoch: int) -> bytes:
     """publication.json: canonical JSON of everything that determines the generation's bytes."""
     document = {
         "format": FORMAT,
@@ -100,7 +107,7 @@ def _record(content: PublicationContent, modules: bytes, fingerprint: str, epoch
         "arch": content.arch,
         "key": fingerprint,
         "epoch": epoch,
-        "modules": hashlib.sha256(modules).hexdigest(),
+        **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _trees(content)),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
         "packages": [
             {"file": href, "nevra": artifact.nevra.artifact, "sha256": artifact.sha256}
@@ -108,6 +115,10 @@ def _record(content: PublicationContent, modules: bytes, fingerprint: str, epoch
         ],
     }
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _trees(content: PublicationContent) -> dict[str, object]:
+    return {"delivery": content.delivery.value, "streams": stream_rows(content)}
 
 
 def _check_reuse(repository: Repository, content: PublicationContent, subject: str) -> None:
@@ -136,7 +147,7 @@ def _check_key(repository: Repository, public_key: bytes, subject: str) -> None:
 def _build(
     repository: Repository,
     content: PublicationContent,
-    modules: bytes,
+    modules: bytes | None,
     record: bytes,
     digest: str,
     *,
@@ -146,7 +157,7 @@ def _build(
 ) -> None:
     """Fill a folder aside, prove it, and rename it to its digest."""
     subject = f"{content.distribution}/{content.arch}"
-    fault = modulemd_fault(modules)
+    fault = modulemd_fault(modules) if modules is not None else None
     if fault is not None:
         raise PublishError(f"{subject}: libmodulemd refuses the module documents: {fault}")
     expected = _all_of(content)
@@ -157,11 +168,15 @@ def _build(
             except FileNotFoundError as exc:
                 raise PublishError(f"{artifact.nevra}: {artifact.path} is not there") from exc
         try:
-            repomd = write_metadata(folder, list(expected), modules, epoch=epoch)
+            if modules is not None:
+                written = [write_metadata(folder, list(expected), modules, epoch=epoch)]
+            else:
+                written = write_trees(folder, content, _place, epoch=epoch)
         except ToolError as exc:
             raise PublishError(f"{subject}: {exc.message}") from exc
-        _check_listed(folder, expected)
-        repomd.with_suffix(".xml.asc").write_bytes(sign(repomd))
+        for repomd in written:
+            _check_listed(repomd, expected)
+            repomd.with_suffix(".xml.asc").write_bytes(sign(repomd))
         for name, data in content.files:
             (folder / name).write_bytes(data)
         (folder / RECORD).write_bytes(record)
@@ -174,29 +189,12 @@ def _build(
         sync_path(repository.generations)
 
 
-def _check_listed(folder: Path, expected: dict[str, Artifact]) -> None:
+def _check_listed(repomd: Path, expected: dict[str, Artifact]) -> None:
     """What createrepo_c read from the files must be what we were told: the store may have rotted meanwhile."""
-    (primary,) = (r for r in read_repomd(folder / "repodata/repomd.xml") if r.type == "primary")
-    for listed in read_primary(folder / primary.href):
+    (primary,) = (r for r in read_repomd(repomd) if r.type == "primary")
+    for listed in read_primary(repomd.parents[1] / primary.href):
         artifact = expected[listed.href]
         if listed.sha256 != artifact.sha256 or listed.size != artifact.size:
             raise PublishError(f"{artifact.path}: its bytes are not those that were signed")
         if listed.nevra != artifact.nevra:
             raise PublishError(f"{artifact.path}: is {listed.nevra}, was said to be {artifact.nevra}")
-
-
-def client_configuration(content: PublicationContent, base_url: str) -> bytes:
-    """The ``.repo`` file: both signatures checked, stream protection left on (no module_hotfixes)."""
-    base = base_url.rstrip("/")
-    parser = configparser.ConfigParser(interpolation=None)
-    parser[f"{content.module}-{content.distribution}"] = {
-        "name": f"{content.module} module streams for {content.distribution}",
-        "baseurl": f"{base}/{content.distribution}/$basearch",
-        "enabled": "1",
-        "gpgcheck": "1",
-        "repo_gpgcheck": "1",
-        "gpgkey": f"{base}/{KEY_FILE}",
-    }
-    text = io.StringIO()
-    parser.write(text, space_around_delimiters=False)
-    return text.getvalue().strip().encode() + b"\n"

@@ -17,8 +17,12 @@ from typing import Any
 
 import solv
 
+from builder.errors import ToolError
+from builder.model.cells import PackageKind
 from builder.model.naming import COMPAT32_ARCHES, repository_arch
+from builder.publish.generations import RECORD
 from builder.publish.module_checks import OWN, IndexedStream, read_index
+from builder.publish.trees import read_trees
 from builder.tools.createrepo import read_repomd
 
 _DRIVER, _DKMS, _CUDA_DRIVERS = "nvidia-driver", "dkms-nvidia", "cuda-drivers"
@@ -74,11 +78,13 @@ class _Generation:
     """One generation in the pool."""
 
     streams: dict[str, IndexedStream]
-    packages: dict[str, Any]  # artifact → solvable
+    packages: dict[str, dict[str, Any]]  # stream → artifact → solvable; a tree of its own has solvables of its own
+    trees: bool = False  # a metadata tree a stream instead of module documents
 
     def of(self, stream: str) -> list[Any]:
         """The solvables of a stream."""
-        return [self.packages[a] for a in sorted(self.streams[stream].artifacts) if a in self.packages]
+        packages = self.packages[stream]
+        return [packages[a] for a in sorted(self.streams[stream].artifacts) if a in packages]
 
     def all(self) -> list[Any]:
         """The solvables of all streams, each once."""
@@ -100,6 +106,8 @@ class _Trials:
             self.pool.set_flag(getattr(solv.Pool, flag), 1)
         self.new = self._load(folder)
         self.old = self._load(previous) if previous is not None else _Generation(streams={}, packages={})
+        if self.old.trees is not self.new.trees:  # hosts of the one do not see the other
+            self.old = _Generation(streams={}, packages={})
         everything = [*self.new.all(), *self.old.all()]
         self.arch = repository_arch(s.arch for s in everything) or "noarch"
         self.pool.setarch(self.arch)
@@ -117,13 +125,37 @@ class _Trials:
     # The pool
 
     def _load(self, folder: Path) -> _Generation:
+        record = folder / RECORD
+        try:
+            trees = read_trees(record.read_bytes()) if record.is_file() else ()
+        except ValueError as exc:
+            raise ToolError(f"{record}: {exc}") from exc
+        if not trees:
+            streams = {s.name: s for s in read_index(folder).streams}
+            return _Generation(streams=streams, packages=dict.fromkeys(streams, self._packages(folder)))
+        packages = {tree.name: self._packages(folder / tree.folder) for tree in trees}
+        return _Generation(
+            streams={
+                tree.name: IndexedStream(
+                    name=tree.name,
+                    artifacts=frozenset(packages[tree.name]),
+                    profiles=tree.profiles,
+                    default_profiles=(tree.default_profile,),
+                )
+                for tree in trees
+            },
+            packages=packages,
+            trees=True,
+        )
+
+    def _packages(self, folder: Path) -> dict[str, Any]:
+        """The solvables of one repository by artifact."""
         hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
         repo = self.pool.add_repo(str(folder))
         handle = solv.xfopen(str(folder / hrefs["primary"]))
         repo.add_rpmmd(handle, None, 0)
         handle.close()
-        packages = {f"{s.name}-{s.evr if ':' in s.evr else '0:' + s.evr}.{s.arch}": s for s in repo.solvables}
-        return _Generation(streams={s.name: s for s in read_index(folder).streams}, packages=packages)
+        return {f"{s.name}-{s.evr if ':' in s.evr else '0:' + s.evr}.{s.arch}": s for s in repo.solvables}
 
     def _made(self, name: str, evr: str, *, requires: Iterable[str] = (), provides: Iterable[str] = ()) -> Any:
         made = self.others.add_solvable()
@@ -289,7 +321,7 @@ class _Trials:
             yield from self._try(f"{name} {which}upgrade", start, kernels, name, self._upgrade(best=True))
         for other in self.new.streams:
             if other != name and self._possible(other, kernels) and self._has(other, way):
-                jobs = self._switch(stream, other, way)
+                jobs = self._sync(start) if self.new.trees else self._switch(stream, other, way)
                 yield from self._try(f"{name} {which}→ {other}: switch", start, kernels, other, jobs)
 
     def _switch(self, before: IndexedStream, name: str, way: str) -> list[Any]:
@@ -298,6 +330,10 @@ class _Trials:
         names = {artifact.rsplit("-", 2)[0] for artifact in before.artifacts | after.artifacts}
         sync = [self._job(solv.Job.SOLVER_DISTUPGRADE, package) for package in sorted(names)]
         return [*sync, *self._install(self._ways(self.new, name)[way])]
+
+    def _sync(self, start: Sequence[Any]) -> list[Any]:
+        """``nvidia-driver-stream``: distro-sync of each package of ours that is installed, in the other tree."""
+        return [self._job(solv.Job.SOLVER_DISTUPGRADE, name) for name in sorted({s.name for s in start})]
 
     def _kernel_comes(self, name: str) -> Iterator[str]:
         """A newer kernel, first with its module and then without. What cannot even be installed is told elsewhere."""
@@ -390,6 +426,7 @@ class _Trials:
         key = (f"{id(generation)} {name} {way}", kernels)
         if key not in self.fresh:
             names = [*self._ways(generation, name)[way], *(s.name for s in self.cuda)]
+            names += [PackageKind.RELEASE.value] if generation.trees else []
             visible = [*generation.of(name), *self.cuda]
             self.fresh[key] = self._ours(self._solve(self._world(kernels), visible, self._install(names)))
         return self.fresh[key]

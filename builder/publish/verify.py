@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import RepobuildError, SignError, ToolError, ToolMissingError, VerifyError
-from builder.publish.closure import closure_faults, load_base
+from builder.model.cells import PackageKind
+from builder.publish.closure import BaseRepository, closure_faults, load_base
+from builder.publish.generations import RECORD
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
+from builder.publish.trees import RELEASE_FILE, StreamTree, read_trees
 from builder.tools.createrepo import (
     ListedPackage,
     MetadataRecord,
@@ -27,7 +30,8 @@ from builder.tools.rpms import file_sha256
 from builder.tools.rpmsign import signature_faults
 
 _BATCH = 50  # RPMs that are held at once when they have to be fetched
-_NEEDED = ("primary", "filelists", "other", "modules")
+_NEEDED = ("primary", "filelists", "other")
+_RELEASE = PackageKind.RELEASE.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,9 @@ def verify_publication(
 ) -> PublicationReport:
     """Check signatures, checksums, module documents and closure; ``tmp`` is an empty folder for copies.
 
+    Where a publication has a metadata tree a stream instead of module documents, each tree is looked at as a repository
+    of its own, and the package that selects it.
+
     ``with_repos`` are base repositories (gz metadata): with them every dependency must be met and every stream's
     default profile must be installable; without them only dependencies on packages of our own names are looked up.
 
@@ -70,40 +77,93 @@ def verify_publication(
 
 
 class _Looking:
-    """One pass over a repository; faults gather here."""
+    """One pass over a repository; faults gather here.
 
-    def __init__(self, location: Location, public_key: bytes, tmp: Path) -> None:
+    ``seen`` are packages that were found whole already: trees of one publication share them.
+    """
+
+    def __init__(
+        self, location: Location, public_key: bytes, tmp: Path, seen: set[ListedPackage] | None = None
+    ) -> None:
         self.location = location
         self.public_key = public_key
         self.fingerprint = fingerprint_of(public_key)
         self.tmp = tmp
+        self.seen = set() if seen is None else seen
         self.faults: list[str] = []
 
     def run(self, with_repos: Sequence[str]) -> PublicationReport:
         """All checks in order; later ones go on with what earlier ones could read."""
-        self.faults.extend(self._repomd())
-        records = self._records()
-        metadata = {r.type: path for r in records if (path := self._metadata(r)) is not None}
-        self.faults.extend(f"repodata: no {kind} in repomd.xml" for kind in _NEEDED if kind not in _kinds(records))
-        packages = self._packages(metadata.get("primary"))
-        for start in range(0, len(packages), _BATCH):
-            self.faults.extend(self._rpms(packages[start : start + _BATCH], start))
-        index = self._modules(metadata.get("modules"), packages)
+        trees = self._trees()
         base = load_base(with_repos, self.tmp)
-        requirements = 0
-        if index is not None and packages:
-            requirements, found = closure_faults(metadata["primary"], packages, index, base)
-            self.faults.extend(found)
+        counts = [self._look_at_tree(tree, base) for tree in trees] if trees else [self._look(None, base)]
         if self.faults:
             self._fail()
         return PublicationReport(
             location=self.location.name,
             fingerprint=self.fingerprint,
-            packages=len(packages),
-            streams=len(index.streams) if index else 0,
-            metadata=len(metadata),
-            requirements=requirements,
+            packages=len(self.seen),
+            streams=sum(streams for streams, _, _ in counts),
+            metadata=sum(metadata for _, metadata, _ in counts),
+            requirements=sum(requirements for _, _, requirements in counts),
         )
+
+    def _trees(self) -> tuple[StreamTree, ...]:
+        """The trees that the publication says it has; none for a modular one."""
+        try:
+            with self.location.open(RECORD) as path:
+                return read_trees(path.read_bytes())
+        except MissingFileError:
+            return ()
+        except ValueError as exc:
+            self.faults.append(f"{RECORD}: {exc}")
+            return ()
+
+    def _look_at_tree(self, tree: StreamTree, base: Sequence[BaseRepository]) -> tuple[int, int, int]:
+        """A tree as its hosts see it; its faults with the tree's folder in front."""
+        tmp = self.tmp / f"tree-{tree.name}"
+        tmp.mkdir()
+        place = Location(f"{self.location.name.rstrip('/')}/{tree.folder}", tmp)
+        inside = _Looking(place, self.public_key, tmp, self.seen)
+        counts = inside._look(tree, base)
+        self.faults.extend(f if f.startswith("stream ") else f"{tree.folder}/{f}" for f in inside.faults)
+        if tree.default:
+            self.faults.extend(self._release({p.sha256 for p in self.seen if p.nevra.name == _RELEASE}))
+        return counts
+
+    def _look(self, tree: StreamTree | None, base: Sequence[BaseRepository]) -> tuple[int, int, int]:
+        """One repository: how many streams, metadata files and dependencies were looked at."""
+        self.faults.extend(self._repomd())
+        records = self._records()
+        metadata = {r.type: path for r in records if (path := self._metadata(r)) is not None}
+        needed = (*_NEEDED, *(() if tree else ("modules",)))
+        self.faults.extend(f"repodata: no {kind} in repomd.xml" for kind in needed if kind not in _kinds(records))
+        packages = self._packages(metadata.get("primary"))
+        self.faults.extend(f"{p.href}: missing" for p in packages if p in self.seen and not self.location.holds(p.href))
+        fresh = [package for package in packages if package not in self.seen]
+        for start in range(0, len(fresh), _BATCH):
+            self.faults.extend(self._rpms(fresh[start : start + _BATCH], start))
+        self.seen.update(fresh)
+        if tree is None:
+            index = self._modules(metadata.get("modules"), packages)
+        else:
+            index = ModuleIndex(streams=(tree.indexed(packages),), default_stream=None)
+            self.faults.extend(module_faults(index, packages))
+            self.faults.extend(self._release({p.sha256 for p in packages if p.nevra.name == _RELEASE}))
+        requirements = 0
+        if index is not None and packages:
+            requirements, found = closure_faults(metadata["primary"], packages, index, base)
+            self.faults.extend(found)
+        return len(index.streams) if index else 0, len(metadata), requirements
+
+    def _release(self, known: Collection[str]) -> Iterator[str]:
+        """The package that an admin installs by its address must be one of those that were looked at."""
+        try:
+            with self.location.open(RELEASE_FILE) as path:
+                if file_sha256(path) not in known:
+                    yield f"{RELEASE_FILE}: is not the package of that name in the metadata"
+        except MissingFileError as exc:
+            yield f"{RELEASE_FILE}: {exc}"
 
     def _fail(self) -> None:
         faults = list(dict.fromkeys(self.faults))

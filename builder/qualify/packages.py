@@ -66,6 +66,12 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     "cuda-drivers": (),
     "nvidia-open": (),
     "dnf-plugin-nvidia": ("/usr/lib/python3",),
+    "nvidia-driver-release": (
+        "/etc/yum.repos.d/",
+        "/etc/dnf/vars/nvidiastream",
+        "/usr/sbin/nvidia-driver-stream",
+        "/usr/share/nvidia-driver-release",
+    ),
 }
 
 

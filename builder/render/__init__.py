@@ -5,7 +5,13 @@ from builder.render.drivers import render_compat32, render_driver
 from builder.render.gates import render_gate
 from builder.render.kmods import MODULES_FOLDER, objects_of, render_dkms, render_kmod, render_modules, render_objects
 from builder.render.manifest import has_compat32
-from builder.render.metas import render_certificate, render_cuda_drivers, render_dnf_plugin, render_open_meta
+from builder.render.metas import (
+    render_certificate,
+    render_cuda_drivers,
+    render_dnf_plugin,
+    render_open_meta,
+    render_release,
+)
 from builder.render.mock import render_mock_config
 from builder.render.open_tree import OPEN_TREE_FOLDER, render_open_source, render_open_tree
 
@@ -29,4 +35,5 @@ __all__ = [
     "render_open_meta",
     "render_open_source",
     "render_open_tree",
+    "render_release",
 ]

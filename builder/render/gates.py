@@ -108,9 +108,9 @@ def _firmware(flavor: Flavor, ev: str) -> tuple[tuple[str, ...], tuple[str, ...]
 def _checked(unit: Unit) -> tuple[Flavor, Kmods]:
     if unit.flavor is None or unit.kmods is None:
         raise RenderError(f"{unit.id}: a gate needs a flavor and a way of delivery")
-    if unit.distribution.delivery is not Delivery.MODULAR:
+    if unit.distribution.delivery is Delivery.BRANCH_PACKAGES:
         raise RenderError(
-            f"{unit.id}: the gate needs rpm's boolean dependencies and module streams;"
+            f"{unit.id}: the gate needs rpm's boolean dependencies;"
             f" delivery '{unit.distribution.delivery}' is not supported yet"
         )
     return unit.flavor, unit.kmods

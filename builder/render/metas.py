@@ -1,4 +1,4 @@
-"""Small packages: cuda-drivers and nvidia-open, without files, the modules' certificate, the plugin of dnf."""
+"""Small packages: cuda-drivers and nvidia-open, without files, the modules' certificate, dnf's plugin, the release."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import base64
 import hashlib
 from dataclasses import replace
 
+from builder.errors import RenderError
 from builder.model.cells import Unit
 from builder.model.matrix import Flavor, Matrix
-from builder.model.naming import driver_ev, gate_capability, package_nevra
+from builder.model.naming import OWN_PACKAGES, STREAM_VARIABLE, driver_ev, gate_capability, package_nevra
+from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
 from builder.render.templates import fill_spec, spec_source
 from builder.render.values import require_name, require_nevra, require_payload
@@ -45,6 +47,27 @@ def render_dnf_plugin(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFil
     """The spec of dnf-plugin-nvidia, which holds kernels back that have no module."""
     spec = _render("dnf-plugin-nvidia.spec.j2", unit, matrix, serial)
     return replace(spec, sources=(spec_source("dnf-plugin-nvidia.py"),))
+
+
+def render_release(unit: Unit, matrix: Matrix, repository: ClientRepository, *, serial: int = 1) -> SpecFile:
+    """The spec of nvidia-driver-release: the repository's .repo file, the stream it selects, and what switches.
+
+    Raises RenderError for a unit without stream.
+    """
+    if unit.stream is None:
+        raise RenderError(f"{unit.id}: a release package needs a stream")
+    spec = _render(
+        "nvidia-driver-release.spec.j2",
+        unit,
+        matrix,
+        serial,
+        stream=require_name(unit.stream, "stream"),
+        variable=STREAM_VARIABLE,
+        repository=require_name(repository.id, "repository"),
+        lines=tuple(repository.text.splitlines()),
+        names=OWN_PACKAGES,
+    )
+    return replace(spec, sources=(spec_source("nvidia-driver-stream"),))
 
 
 def _render(template: str, unit: Unit, matrix: Matrix, serial: int, **more: object) -> SpecFile:

@@ -66,6 +66,8 @@ def _print_lines(console: Console, document: dict[str, Any]) -> None:
         facts = [stream["flavor"], stream["kmods"], _lifetime(document, stream)]
         default = " (default)" if stream["default"] else ""
         _line(console, f"{where} stream {stream['name']}{default}: {drivers}: {', '.join(f for f in facts if f)}")
+    for command in document.get("commands", ()):  # not in what older versions published
+        _line(console, f"{where} use: {command}")
     for kernel in document["kernels"]:
         for name, offer in kernel["streams"].items():
             what = " ".join(word for word in (offer["state"], offer["driver"]) if word)
@@ -94,6 +96,8 @@ def _print_tables(console: Console, document: dict[str, Any]) -> None:
         how = f"{stream['flavor']}, {stream['kmods']}"
         streams.add_row(name, drivers, Text(how), Text(_lifetime(document, stream)))
     console.print(streams)
+    for command in document.get("commands", ()):  # not in what older versions published
+        console.print(Text(f"use  {command}", style="dim"), soft_wrap=True)
     for cell in _missing(document):
         text = Text(f"{cell['outcome']:<9}", style=_STATES[cell["outcome"]])
         console.print(text.append(f" {cell['id']}: {cell['reason']}", style="default"), soft_wrap=True)

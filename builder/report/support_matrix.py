@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from builder.model.matrix import Kmods
+from builder.model.matrix import Delivery, Kmods
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
 from builder.report.gpus import gpus_document
@@ -17,7 +17,7 @@ SCHEMA = 1
 
 
 def support_matrix(facts: SupportFacts) -> dict[str, Any]:
-    """``schema, module, distribution, title, arch, branches, streams, kernels, cells``.
+    """``schema, module, distribution, title, arch, delivery, commands, branches, signer, streams, kernels, cells``.
 
     ``kernels[].streams`` says for each stream: state (published, dkms, held, failed, blocked, excluded, none), driver
     version, level of qualification, reason. Streams and cells are sorted by name; branches and kernels stay as given.
@@ -30,6 +30,8 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
         "distribution": facts.distribution,
         "title": facts.title,
         "arch": facts.arch,
+        "delivery": facts.delivery,
+        "commands": _commands(facts),
         "branches": [
             {
                 "name": branch.name,
@@ -55,6 +57,19 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
         ],
         "cells": [_cell(row) for row in sorted(facts.rows, key=lambda r: r.cell)],
     }
+
+
+def _commands(facts: SupportFacts) -> list[str]:
+    """What an admin types: to see, to install, to switch; with streams that are there."""
+    names = [s.name for s in sorted(facts.streams, key=lambda s: (not s.default, s.name)) if s.driver_versions]
+    if facts.delivery == Delivery.BRANCH_REPOS.value:
+        place = f"REPOSITORY/{facts.distribution}/{facts.arch}"
+        install = [f"dnf install {place}/streams/{names[0]}/nvidia-driver-release.rpm"] if names else []
+        install += [f"dnf install {facts.module} cuda-drivers"] if names else []
+        return [*install, *(f"nvidia-driver-stream {name}" for name in names[1:2])]
+    install = [f"dnf module install {facts.module}:{name}" for name in names[:1]]
+    switch = [f"dnf module switch-to {facts.module}:{name}" for name in names[1:2]]
+    return [f"dnf module list {facts.module}", *install, *switch]
 
 
 def support_json(document: dict[str, Any]) -> bytes:

@@ -49,11 +49,20 @@ class ListedPackage:
     requires: tuple[str, ...]  # as rpm prints them
 
 
-def write_metadata(folder: Path, hrefs: Sequence[str], modules: bytes, *, epoch: int) -> Path:
-    """Write ``repodata/`` for the RPMs of a folder and one modules document file; returns repomd.xml.
+def write_metadata(
+    folder: Path,
+    hrefs: Sequence[str],
+    modules: bytes | None,
+    *,
+    epoch: int,
+    loaded: dict[str, createrepo_c.Package] | None = None,
+) -> Path:
+    """Write ``repodata/`` for the RPMs of a folder and one modules document file (None: none); returns repomd.xml.
 
-    Byte-identical for equal input. Raises ToolError naming a file that is no RPM.
+    ``loaded`` keeps what was read of an RPM, by href, for folders that share theirs. Byte-identical for equal input.
+    Raises ToolError naming a file that is no RPM.
     """
+    loaded = {} if loaded is None else loaded
     repodata = folder / "repodata"
     repodata.mkdir(mode=0o755)
     ordered = sorted(hrefs)
@@ -62,14 +71,15 @@ def write_metadata(folder: Path, hrefs: Sequence[str], modules: bytes, *, epoch:
     for writer in writers.values():
         writer.set_num_of_pkgs(len(ordered))
     for href in ordered:
-        package = load_package(folder / href, href)
+        package = loaded.get(href) or loaded.setdefault(href, load_package(folder / href, href))
         for writer in writers.values():
             writer.add_pkg(package)
     for writer in writers.values():
         writer.close()
-    paths["modules"] = repodata / "modules.yaml.gz"
-    with gzip.GzipFile(paths["modules"], "wb", mtime=0) as file:
-        file.write(modules)
+    if modules is not None:
+        paths["modules"] = repodata / "modules.yaml.gz"
+        with gzip.GzipFile(paths["modules"], "wb", mtime=0) as file:
+            file.write(modules)
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(epoch))
     for kind, path in paths.items():

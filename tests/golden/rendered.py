@@ -8,6 +8,7 @@ from pathlib import Path
 
 from builder.model.cells import PackageKind
 from builder.model.matrix import Flavor, Kmods
+from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
 from builder.render import (
     render_archive,
@@ -25,6 +26,7 @@ from builder.render import (
     render_open_meta,
     render_open_source,
     render_open_tree,
+    render_release,
 )
 from tests.golden import sample
 
@@ -64,6 +66,13 @@ def _proprietary_gate() -> SpecFile:
     return render_gate(sample.gate(flavor=Flavor.PROPRIETARY), kernels, 1, sample.MATRIX)
 
 
+def _release() -> SpecFile:
+    unit = replace(sample.unit(PackageKind.RELEASE, dist=sample.distribution("el10")), stream="r535-open")
+    lines = ("[nvidia-driver-el10]", "baseurl=https://example.org/100%/el10/$basearch/streams/$nvidiastream", "")
+    repository = ClientRepository(id="nvidia-driver-el10", text="\n".join(lines))
+    return render_release(unit, sample.MATRIX, repository, serial=3)
+
+
 SPECS: dict[str, Callable[[], SpecFile]] = {
     "modules-open.spec": lambda: _modules(Flavor.OPEN),
     "modules-cloud.spec": lambda: _modules(Flavor.PROPRIETARY, k=sample.CLOUD),
@@ -99,6 +108,7 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
         sample.unit(PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN), sample.sources(), sample.MATRIX
     ),
     "cuda-drivers.spec": lambda: render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS), sample.MATRIX),
+    "release.spec": _release,
     "nvidia-open.spec": lambda: render_open_meta(sample.unit(PackageKind.OPEN_META), sample.MATRIX),
 }
 

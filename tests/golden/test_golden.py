@@ -47,6 +47,7 @@ def test_every_template_has_a_golden_file() -> None:
         "dkms-nvidia.spec.j2",
         "cuda-drivers.spec.j2",
         "nvidia-open.spec.j2",
+        "nvidia-driver-release.spec.j2",
         "nvidia-archive.spec.j2",
         "nvidia-open-kernel-source.spec.j2",
     }

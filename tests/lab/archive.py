@@ -13,9 +13,11 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from builder.tools.run import run, which
 
@@ -31,6 +33,9 @@ class LabUnavailableError(Exception):
     """The lab cannot be made on this machine; says why."""
 
 
+Later: TypeAlias = Callable[[str], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One version of a package that the archive offers."""
@@ -43,20 +48,25 @@ class Candidate:
 class Archive:
     """The host's archive seen through a configuration of our own, kept under ``<cache>/apt``."""
 
-    def __init__(self, cache: Path = CACHE) -> None:
+    def __init__(
+        self, cache: Path = CACHE, later: Later = lambda suite: NEXT.get(suite, ""), *, sources: bool = True
+    ) -> None:
+        """``later`` says which release beside the host's is looked at, "" for none; without ``sources`` only binaries
+        of main are."""
+        self._entry = _entry if sources else partial(_entry, types="deb", components="main")
         if which("apt-get") is None:
             raise LabUnavailableError("the lab is made from a Debian-family archive; this host has no apt")
         self._root = cache / "apt"
         self._config = self._root / "apt.conf"
         self.suite = _os_release("VERSION_CODENAME")
-        self.suites = [self.suite, *([NEXT[self.suite]] if self.suite in NEXT else [])]
+        self.suites = [suite for suite in (self.suite, later(self.suite)) if suite]
         self._write()
 
     def _write(self) -> None:
         for folder in ("lists/partial", "archives/partial", "sources"):
             (self._root / folder).mkdir(parents=True, exist_ok=True)
         _write_if_changed(self._root / "status", "")
-        sources = "\n".join(_entry(uris, suites, key) for uris, suites, key in self._wanted())
+        sources = "\n".join(self._entry(uris, suites, key) for uris, suites, key in self._wanted())
         pins = "\n".join(
             f"Package: *\nPin: release n={suite}*\nPin-Priority: {priority}\n"
             for suite, priority in zip(self.suites, (700, 100), strict=False)
@@ -241,6 +251,6 @@ def _one_line(etc: Path) -> Iterator[tuple[str, list[str], list[str], str]]:
                 yield match["uri"], [match["suite"]], match["rest"].partition("#")[0].split(), key[1] if key else ""
 
 
-def _entry(uris: str, suites: list[str], key: str) -> str:
+def _entry(uris: str, suites: list[str], key: str, *, types: str = "deb deb-src", components: str = COMPONENTS) -> str:
     signed = f"Signed-By: {key}\n" if key else ""
-    return f"Types: deb deb-src\nURIs: {uris}\nSuites: {' '.join(suites)}\nComponents: {COMPONENTS}\n{signed}\n"
+    return f"Types: {types}\nURIs: {uris}\nSuites: {' '.join(suites)}\nComponents: {components}\n{signed}\n"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from builder.sign import Signer, new_key
-from tests.need import need
+from tests.lab.archive import LabUnavailableError
+from tests.lab.dnf5 import make_dnf5
+from tests.need import need, need_header, need_root
 from tests.tools.publishing import PACKAGES, REQUIRES, Shop, make_rpms, put_path, sign_all, two_streams
+from tests.tools.stream_repository import Repository
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         published=base / "repo",
     )
     return made._replace(published=put_path(made, two_streams(rpms), base / "repo"))
+
+
+@pytest.fixture(scope="session")
+def dnf5_root() -> Path:
+    """A root that has dnf5, from a later release of the host's archive."""
+    need_root()
+    need("unshare")
+    try:
+        root = make_dnf5()
+    except LabUnavailableError as exc:
+        pytest.skip(str(exc))
+    if root is None:
+        pytest.skip("no dnf5 in the host's archive")
+    return root
+
+
+@pytest.fixture(scope="session")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """Small RPMs of the real specs as a modular repository; nobody writes into it."""
+    need("rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
+    need_header("zstd.h")
+    need_root()
+    repository = Repository(tmp_path_factory.mktemp("streams"))
+    repository.make()
+    return repository

@@ -14,7 +14,7 @@ from builder.errors import ToolError
 from builder.model.matrix import Kmods
 from builder.tools.run import Completed, run
 from tests.golden import sample
-from tests.need import need, need_header, need_root
+from tests.need import need
 from tests.tools.stream_repository import OTHER_KERNEL, STREAMS, STUBS, WITH_MODULES, Repository
 
 
@@ -65,13 +65,9 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("dnf", "rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
-    need_header("zstd.h")
-    need_root()
-    repository = Repository(tmp_path_factory.mktemp("streams"))
-    repository.make()
-    return repository.folder
+def repository(streams: Repository) -> Path:
+    need("dnf")
+    return streams.folder
 
 
 @pytest.fixture

@@ -16,20 +16,14 @@ from builder.publish.closure import closure_faults
 from builder.publish.module_checks import read_modules
 from builder.tools.createrepo import read_primary
 from builder.tools.run import run
-from tests.need import need, need_header, need_root
 from tests.tools.stream_repository import STREAMS, Repository
 
 Change = Callable[[dict[str, dict[str, Any]]], object]
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
-    need_header("zstd.h")
-    need_root()
-    made = Repository(tmp_path_factory.mktemp("streams"))
-    made.make()
-    return made.folder
+def repository(streams: Repository) -> Path:
+    return streams.folder
 
 
 def altered(repository: Path, folder: Path, change: Change) -> Path:

@@ -123,8 +123,15 @@ def test_a_precompiled_gate_without_any_module_is_refused() -> None:
         gate_text()
 
 
-@pytest.mark.parametrize("delivery", [Delivery.BRANCH_PACKAGES, Delivery.BRANCH_REPOS])
-def test_a_distribution_without_streams_is_refused(delivery: Delivery) -> None:
-    dist = sample.distribution("el7", delivery=delivery)
+def test_a_distribution_without_boolean_dependencies_is_refused() -> None:
+    dist = sample.distribution("el7", delivery=Delivery.BRANCH_PACKAGES)
     with pytest.raises(RenderError, match="not supported yet"):
         render_gate(sample.gate(dist=dist), sample.gate_kernels(sample.K503), 1, sample.MATRIX)
+
+
+def test_a_gate_says_the_same_where_each_stream_is_a_repository() -> None:
+    dist = sample.distribution(delivery=Delivery.BRANCH_REPOS)
+    kernels = sample.gate_kernels(sample.K503)
+    assert render_gate(sample.gate(dist=dist), kernels, 1, sample.MATRIX) == render_gate(
+        sample.gate(), kernels, 1, sample.MATRIX
+    )

@@ -1,0 +1,116 @@
+"""A metadata tree a stream over one pool of RPMs (docs/adr/0018-branch-repositories.md): for clients without modules.
+
+Layout inside a generation::
+
+    Packages/<letter>/*.rpm                the pool
+    streams/<stream>/repodata/             what a host of that stream sees, signed
+    streams/<stream>/Packages              -> ../../Packages
+    streams/<stream>/nvidia-driver-release.rpm   the package that selects it; beside streams/ that of the default
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.model.cells import Artifact, PackageKind
+from builder.model.matrix import Delivery
+from builder.model.publication import PublicationContent, StreamContent
+from builder.publish.generations import link_file
+from builder.publish.module_checks import IndexedStream
+from builder.tools.createrepo import ListedPackage, write_metadata
+
+STREAMS = "streams"
+RELEASE_FILE = f"{PackageKind.RELEASE.value}.rpm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTree:
+    """A stream as publication.json tells of it; what it holds is for its own metadata to say."""
+
+    name: str
+    default: bool
+    profiles: dict[str, tuple[str, ...]]
+    default_profile: str
+
+    @property
+    def folder(self) -> str:
+        """Relative to the generation."""
+        return f"{STREAMS}/{self.name}"
+
+    def indexed(self, packages: Sequence[ListedPackage]) -> IndexedStream:
+        """As a stream of module documents: all that its tree lists."""
+        return IndexedStream(
+            name=self.name,
+            artifacts=frozenset(p.nevra.artifact for p in packages),
+            profiles=self.profiles,
+            default_profiles=(self.default_profile,),
+        )
+
+
+def stream_rows(content: PublicationContent) -> list[dict[str, Any]]:
+    """The streams for publication.json: with the pool, everything that determines their trees."""
+    return [
+        {
+            "stream": part.stream.name,
+            "default": part.stream.default,
+            "profiles": {profile.name: sorted(profile.packages) for profile in part.stream.profiles},
+            "default_profile": part.stream.default_profile,
+            "packages": [artifact.nevra.artifact for artifact in part.artifacts],
+        }
+        for part in content.streams
+    ]
+
+
+def read_trees(record: bytes) -> tuple[StreamTree, ...]:
+    """The trees of a publication.json, none for a modular one; raises ValueError when it is not one of ours."""
+    try:
+        document = json.loads(record)
+        if document.get("delivery") != Delivery.BRANCH_REPOS.value:
+            return ()
+        trees = tuple(
+            StreamTree(
+                name=str(row["stream"]),
+                default=row["default"] is True,
+                profiles={str(name): tuple(str(p) for p in rpms) for name, rpms in row["profiles"].items()},
+                default_profile=str(row["default_profile"]),
+            )
+            for row in document["streams"]
+        )
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise ValueError(f"not a record of a publication: {exc!r}") from exc
+    for tree in trees:
+        if "/" in tree.name or tree.name.startswith("."):
+            raise ValueError(f"{tree.name!r} is no name of a stream")
+    return trees
+
+
+def release_of(part: StreamContent) -> Artifact | None:
+    """The package that selects a stream; None unless there is exactly one."""
+    found = [a for a in part.artifacts if a.nevra.name == PackageKind.RELEASE.value]
+    return found[0] if len(found) == 1 else None
+
+
+def write_trees(
+    folder: Path, content: PublicationContent, place: Callable[[Artifact], str], *, epoch: int
+) -> list[Path]:
+    """Write all trees into a generation that has its pool; ``place`` says where in it an RPM lies.
+
+    Returns each tree's repomd.xml, to be signed. The pool is reached by a link and not by ``..`` in the metadata:
+    ``dnf reposync`` refuses the latter. Raises ToolError naming a file that is no RPM.
+    """
+    written = []
+    loaded: dict[str, Any] = {}  # an RPM of several streams is read once
+    for part in content.streams:
+        tree = folder / STREAMS / part.stream.name
+        tree.mkdir(mode=0o755, parents=True)
+        (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
+        written.append(write_metadata(tree, [place(a) for a in part.artifacts], None, epoch=epoch, loaded=loaded))
+        release = release_of(part)
+        if release is not None:
+            for target in (tree, *([folder] if part.stream.default else [])):
+                link_file(release.path, target / RELEASE_FILE)
+    return written

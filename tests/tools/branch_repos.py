@@ -67,10 +67,14 @@ class BranchRepos:
         for name, artifacts in self.streams.items():
             self.streams[name] = [signed[a.path.name] for a in artifacts]
 
-    def content(self, streams: dict[str, list[Artifact]]) -> PublicationContent:
+    def content(
+        self, streams: dict[str, list[Artifact]], *, default: str = "latest", instead_of: tuple[str, ...] = ()
+    ) -> PublicationContent:
         parts = []
         for name, artifacts in sorted(streams.items()):
-            stream = publishing.stream(name, default=name == "latest", packages=PROFILE)
+            stream = publishing.stream(name, default=name == default, packages=PROFILE)
+            if name == default:
+                stream = replace(stream, default_instead_of=instead_of)
             versions = sorted({a.nevra.evr.version for a in artifacts})
             ordered = tuple(sorted(artifacts, key=lambda a: str(a.nevra)))
             parts.append(StreamContent(stream=stream, driver_versions=tuple(versions), artifacts=ordered))

@@ -305,3 +305,18 @@ def test_a_stream_that_no_package_selects_is_refused(repos: BranchRepos, tmp_pat
     content = repos.content({"r550": [a for a in repos.streams["r550"] if a.nevra.name != RELEASE]})
     with pytest.raises(PublishError, match="stream r550: not exactly one package selects it"):
         publish(content, tmp_path / "none", public_key=repos.signer.public_key(), sign=lambda _: b"", epoch=1)
+
+
+def test_another_default_tree_is_refused_until_it_names_the_one_whose_place_it_takes(
+    repos: BranchRepos, tmp_path: Path
+) -> None:
+    def put(default: str, *instead_of: str) -> str:
+        streams = {name: repos.streams[name] for name in ("r535", "r550")}
+        content = repos.content(streams, default=default, instead_of=instead_of)
+        sign = partial(repos.signer.sign_detached, epoch=1)
+        return publish(content, tmp_path / "repo", public_key=repos.signer.public_key(), sign=sign, epoch=1).digest
+
+    put("r535")
+    with pytest.raises(PublishError, match="the default stream would change from 'r535' to 'r550'"):
+        put("r550")
+    put("r550", "r535")

@@ -109,7 +109,8 @@ def _cell_side(shop: Workshop, job: Job, answers: bytes) -> Side:
             (folder / name).mkdir()
         with clock.timed():
             rpm = _compile(shop, job, answers, folder / "compile")
-            packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, folder / "packed")
+            jobs = shop.settings.make_jobs
+            packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, folder / "packed", jobs)
             built = BuiltModules(key=key, unit_id=job.unit.scope, folder=folder / "packed", modules=packed, seconds=0.0)
             spec = replace(job.spec, sources=packed_sources(shop, job, built, folder / "parts"))
             rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, folder / "pack")

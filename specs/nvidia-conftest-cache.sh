@@ -6,6 +6,7 @@
 #   make REPOBUILD_CONFTEST=FOLDER/conftest.mk …                             says nothing when TREE was not prepared
 #   nvidia-conftest-cache.sh collect FOLDER OUTPUT                           after make; OUTPUT is always written
 #   nvidia-conftest-cache.sh cc FOLDER …                                     the compiler that conftest.sh is given
+#   nvidia-conftest-cache.sh parts FOLDER FLAGS …                            many runs of conftest.sh in few shells
 #
 # A question: the text, the flags, every header of the kernel's build tree, the compiler's programs with their libraries
 # and headers. What differs between drivers and cannot matter is left out of it:
@@ -60,6 +61,7 @@ reachable() {
 
 prepare() {
     folder=$1 tree=$(cd "$2" && pwd -P) devel=$3 source=$4 cc=$5 answers=${6:-} jobs=${7:-}
+    jobs=${jobs#-j}
     here=$(cd "$(dirname "$0")" && pwd -P)/$(basename "$0")
     rm -rf "$folder"
     mkdir -p "$folder/answers" || return 1
@@ -96,7 +98,7 @@ prepare() {
     if [ ! -f "$autoconf" ] || grep -qvE "^($definition|/?[ *].*|)\$" "$autoconf"; then autoconf=; fi
     cat >"$folder/settings" <<END
 tree='$tree' devel='$devel' source='$source' autoconf='$autoconf'
-cc='$cc' own='$own' identity='$identity' words='$words'
+cc='$cc' own='$own' identity='$identity' words='$words' here='$here' jobs='${jobs:-1}'
 END
     echo "$identity" >"$folder/identity"
     if [ -n "$answers" ] && [ -s "$answers" ]; then
@@ -131,8 +133,8 @@ END
 }
 
 # Kbuild ties each of some 200 objects to each of some 400 parts of conftest's headers, and make walks all these ties
-# again whenever it starts or ends a part: a third of the time that a kernel's remembered answers leave. So a make that
-# knows of no object makes the headers, when Kbuild is read for the objects, which are then tied to nothing.
+# again whenever it starts or ends a part. So a make that knows of no object makes the headers, when Kbuild is read for
+# the objects, which are then tied to nothing.
 TIE='$(addprefix $(obj)/,$(NV_OBJECTS_DEPEND_ON_CONFTEST)): | $(NV_CONFTEST_HEADERS)'
 make_headers_first() {
     cat >"$folder/before.mk" <<'END'
@@ -140,15 +142,80 @@ ifeq ($(REPOBUILD_HEADERS),)
 override NV_OBJECTS_DEPEND_ON_CONFTEST :=
 endif
 END
+    ahead=
+    if knows_parts; then
+        stamp=
+        if grep -q '^$(obj)/conftest/uts_release:' "$tree/Kbuild"; then stamp='$(obj)/conftest/uts_release'; fi
+        ahead="\$(repobuild_make) \$(BUILD_SANITY_CHECKS) $stamp >&2 && \
+\$(call repobuild_parts,test_kernel_header,header_presence,.part,\$(NV_HEADER_PRESENCE_TESTS)) >&2 && \
+\$(repobuild_make) \$(obj)/conftest/headers.h >&2 && \
+\$(call repobuild_parts,compile_tests,compile-tests,.h,\$(sort \$(foreach kind,FUNCTION GENERIC MACRO SYMBOL TYPE,\
+\$(NV_CONFTEST_\$(kind)_COMPILE_TESTS)))) >&2 && "
+    fi
     cat >>"$folder/conftest.mk" <<END
+repobuild_make = \$(MAKE) -j${jobs:-1} \$(build)=\$(obj) REPOBUILD_HEADERS=1
+repobuild_parts = /bin/sh $here parts $folder '\$(NV_CONFTEST_CFLAGS)' \$(1) \$(obj)/conftest/\$(2) \$(3) "\$(4)" \$(NV_CONFTEST_CMD)
 ifeq (\$(REPOBUILD_HEADERS)\$(wildcard $folder/headers-made),)
-\$(shell \$(MAKE) $jobs \$(build)=\$(obj) REPOBUILD_HEADERS=1 \$(NV_CONFTEST_HEADERS) >&2 && : >$folder/headers-made)
+\$(shell $ahead\$(repobuild_make) \$(NV_CONFTEST_HEADERS) >&2 && : >$folder/headers-made)
 ifeq (\$(wildcard $folder/headers-made),)
 \$(error repobuild: conftest's headers could not be made)
 endif
 endif
 END
 }
+
+# A part is one run of conftest.sh, 250 KB that a shell reads anew for each. Where Kbuild's rules for parts are those
+# known here, their files are made ahead by shells that read it once; a file that is missing then is made by its rule.
+knows_parts() {
+    while read -r line; do
+        sed 's/^[[:space:]]*//' "$tree/Kbuild" | grep -qFx -e "$line" || return 1
+    done <<'END'
+$(obj)/conftest/compile-tests/%.h: $(NV_CONFTEST_SCRIPT) $(NV_CONFTEST_HEADER)
+@$(NV_CONFTEST_CMD) compile_tests '$(NV_CONFTEST_CFLAGS)' \
+$(notdir $*) > $@
+NV_HEADER_PRESENCE_PART = $(addprefix $(obj)/conftest/header_presence/,$(addsuffix .part,$(1)))
+@$$(NV_CONFTEST_CMD) test_kernel_header '$$(NV_CONFTEST_CFLAGS)' '$(1)' > $$@
+END
+}
+
+# parts FOLDER FLAGS VERB TARGET SUFFIX NAMES SHELL SCRIPT CC ARCH SOURCE OUTPUT
+parts() {
+    repobuild_folder=$1 repobuild_flags=$2 repobuild_verb=$3 repobuild_target=$4 repobuild_suffix=$5 repobuild_names=$6
+    shell=$7 script=$8
+    shift 9
+    repobuild_arch=$1 repobuild_source=$2 repobuild_output=$3
+    . "$repobuild_folder/settings"
+    server=$(dirname "$script")/repobuild-conftest.sh # beside it: conftest.sh works where it lies
+    {
+        echo 'repobuild_conftest() {'
+        cat "$script"
+        printf '\n}\nset -- serve\n. %s\nserve\n' "$here"
+    } >"$server"
+    export repobuild_folder repobuild_flags repobuild_verb repobuild_target repobuild_suffix repobuild_names
+    export repobuild_arch repobuild_source repobuild_output repobuild_jobs="$jobs"
+    turn=0
+    while [ "$turn" -lt "$jobs" ]; do
+        repobuild_turn=$turn "$shell" "$server" </dev/null &
+        turn=$((turn + 1))
+    done
+    wait
+}
+
+# Every part whose turn it is; its own variables begin with repobuild_, so that conftest.sh meets none of them.
+serve() {
+    set +u
+    for repobuild_name in $repobuild_names; do
+        repobuild_turn=$(((repobuild_turn + 1) % repobuild_jobs))
+        if [ "$repobuild_turn" != 0 ]; then continue; fi
+        repobuild_file=$repobuild_target/$repobuild_name$repobuild_suffix
+        if [ ! -d "${repobuild_file%/*}" ]; then mkdir -p "${repobuild_file%/*}"; fi
+        echo " CONFTEST: $repobuild_name"
+        (repobuild_conftest repobuild_cc "$repobuild_arch" "$repobuild_source" "$repobuild_output" "$repobuild_verb" \
+            "$repobuild_flags" "$repobuild_name") >"$repobuild_file" || rm -f "$repobuild_file"
+    done
+}
+
+repobuild_cc() { (compile "$repobuild_folder" "$@"); }
 
 # The question as text, nothing when it cannot be remembered.
 QUESTION='
@@ -351,5 +418,7 @@ case $command in
     prepare) prepare "$@" ;;
     collect) collect "$@" ;;
     cc) compile "$@" ;;
-    *) echo "usage: $0 prepare|collect|cc …" >&2; exit 2 ;;
+    parts) parts "$@" ;;
+    serve) ;; # read for its functions
+    *) echo "usage: $0 prepare|collect|cc|parts …" >&2; exit 2 ;;
 esac

@@ -286,14 +286,17 @@ all: $(obj)/one.o
 """
 
 
-def make_tied(probe: Probe, header: str, text: str = TIED) -> subprocess.CompletedProcess[str]:
-    """Make a Kbuild whose one object is tied to conftest's one header, as kbuild calls it."""
-    need("make")
+def make_tied(probe: Probe, header: str = "", text: str = TIED) -> subprocess.CompletedProcess[str]:
+    """Make a Kbuild whose one object is tied to conftest's headers, as kbuild calls it."""
     (probe.tree / "Kbuild").write_text(KBUILD + text)
     probe.shim("prepare", probe.state, ".", probe.devel, probe.devel, "gcc", "", "-j2")
-    # A make below another, as kbuild's is, hands on in its environment what the command line of the first says.
-    words = {"build": "-f Kbuild obj", "src": ".", "CC": "gcc", "ARCH": "x86_64", "HEADER": header}
-    environment = {**os.environ, **words, "REPOBUILD_CONFTEST": f"{probe.state}/conftest.mk"}
+    return make_as_kbuild(probe, HEADER=header, REPOBUILD_CONFTEST=f"{probe.state}/conftest.mk")
+
+
+def make_as_kbuild(probe: Probe, **more: str) -> subprocess.CompletedProcess[str]:
+    """A make below another hands on in its environment what the command line of the first says, and so does this."""
+    need("make")
+    environment = {**os.environ, "build": "-f Kbuild obj", "src": ".", "CC": "gcc", "ARCH": "x86_64", **more}
     argv = ["make", "-j2", "-f", "Kbuild", "obj=.", "all"]
     return subprocess.run(
         argv, cwd=probe.tree, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -321,6 +324,95 @@ def test_objects_that_are_tied_otherwise_stay_so(probe: Probe) -> None:
     done = make_tied(probe, "echo found", otherwise)
     assert (done.returncode, (probe.tree / "one.o").read_text()) == (0, "found\n")
     assert "tied: one.o\n" in done.stdout
+
+
+# Rules as NVIDIA's Kbuild has them, by which the shim knows what a part is.
+PARTS = """
+NV_CONFTEST_CMD += /source /output
+NV_CONFTEST_CFLAGS += -DNAME=\\"b\\"
+NV_CONFTEST_HEADER := $(obj)/conftest/headers.h
+NV_CONFTEST_FUNCTION_COMPILE_TESTS := one two three
+NV_CONFTEST_TYPE_COMPILE_TESTS := four @more@
+NV_HEADER_PRESENCE_TESTS := asm/a.h linux/sub/b.h
+NV_OBJECTS_DEPEND_ON_CONFTEST += one.o
+NV_CONFTEST_HEADERS := $(NV_CONFTEST_HEADER) $(obj)/conftest/functions.h $(obj)/conftest/types.h
+$(obj)/conftest/compile-tests/%.h: $(NV_CONFTEST_SCRIPT) $(NV_CONFTEST_HEADER)
+\t@mkdir -p $(obj)/conftest/compile-tests
+\t@$(NV_CONFTEST_CMD) compile_tests '$(NV_CONFTEST_CFLAGS)' \\
+\t $(notdir $*) > $@
+NV_HEADER_PRESENCE_PART = $(addprefix $(obj)/conftest/header_presence/,$(addsuffix .part,$(1)))
+define NV_HEADER_PRESENCE_CHECK
+ $$(call NV_HEADER_PRESENCE_PART,$(1)): $$(NV_CONFTEST_SCRIPT) $(obj)/conftest/uts_release
+\t@mkdir -p $$(dir $$@)
+\t@$$(NV_CONFTEST_CMD) test_kernel_header '$$(NV_CONFTEST_CFLAGS)' '$(1)' > $$@
+endef
+$(foreach header,$(NV_HEADER_PRESENCE_TESTS),$(eval $(call NV_HEADER_PRESENCE_CHECK,$(header))))
+$(obj)/conftest/headers.h: $(call NV_HEADER_PRESENCE_PART,$(NV_HEADER_PRESENCE_TESTS))
+\t@cat $^ > $@
+$(obj)/conftest/functions.h: $(NV_CONFTEST_FUNCTION_COMPILE_TESTS:%=$(obj)/conftest/compile-tests/%.h)
+\t@cat $^ > $@
+$(obj)/conftest/types.h: $(NV_CONFTEST_TYPE_COMPILE_TESTS:%=$(obj)/conftest/compile-tests/%.h)
+\t@cat $^ > $@
+$(obj)/conftest/uts_release:
+\t@mkdir -p $(obj)/conftest; echo 6.1 > $@
+$(addprefix $(obj)/,$(NV_OBJECTS_DEPEND_ON_CONFTEST)): | $(NV_CONFTEST_HEADERS)
+$(obj)/one.o:
+\t@cat conftest/headers.h conftest/functions.h conftest/types.h > $@
+all: $(obj)/one.o
+"""
+CONFTEST = """#!/bin/sh
+SCRIPTDIR=`dirname $0`
+cd $SCRIPTDIR
+CC="$1"
+echo "$$" >>shells
+case "$5" in
+    test_kernel_header)
+        echo "#define HAS $3 $4 $6 $7"
+        exit $?
+    ;;
+    compile_tests)
+        shift 5
+        CFLAGS=$1
+        shift
+        for i in $*; do
+            if [ "$i" = bad ]; then echo "$i is no test" >&2; exit 1; fi
+            echo "int f(void);" >conftest$$.c
+            $CC -nostdinc -c conftest$$.c && echo "#define DID $i $CFLAGS $UNSET"
+        done
+        exit 0
+    ;;
+esac
+"""
+
+
+def make_parts(probe: Probe, *, shim: bool, more: str = "") -> tuple[subprocess.CompletedProcess[str], int]:
+    """Make a Kbuild of many parts; returns how many shells ran conftest.sh."""
+    text = KBUILD + PARTS.replace("@more@", more)
+    probe.write("tree/Kbuild", text)
+    probe.write("tree/conftest.sh", CONFTEST)
+    (probe.tree / "shells").unlink(missing_ok=True)
+    shutil.rmtree(probe.tree / "conftest", ignore_errors=True)
+    done = make_tied(probe, text=PARTS.replace("@more@", more)) if shim else make_as_kbuild(probe)
+    return done, len(set((probe.tree / "shells").read_text().split()))
+
+
+def test_parts_are_made_by_few_shells_as_their_rules_make_them(probe: Probe) -> None:
+    plain, shells = make_parts(probe, shim=False)
+    assert (plain.returncode, shells) == (0, 6), plain.stderr
+    expected = (probe.tree / "one.o").read_bytes()
+    assert expected.count(b"#define") == 6
+    assert b"#define DID two -O2 -DNAME=" in expected
+    (probe.tree / "one.o").unlink()
+    done, shells = make_parts(probe, shim=True)
+    assert (done.returncode, shells) == (0, 4), done.stderr  # two for the headers, two for the tests
+    assert (probe.tree / "one.o").read_bytes() == expected
+
+
+def test_a_part_that_fails_is_left_to_its_rule(probe: Probe) -> None:
+    done, _ = make_parts(probe, shim=True, more="bad")
+    assert done.returncode == 2
+    assert "bad is no test" in done.stderr
+    assert "conftest's headers could not be made" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
-"""Two keys, signed tiny RPMs and one whole publication of them, made once for all tests that sign or publish."""
+"""What several tests of tools start from, made once: keys, signed RPMs, a publication, streams, a store to build in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from builder.sign import Signer, new_key
+from builder.store import Store
 from tests.lab.archive import LabUnavailableError
+from tests.lab.distro import LabDistro, make_distro
 from tests.lab.dnf5 import make_dnf5
 from tests.need import need, need_header, need_root
+from tests.tools import building
 from tests.tools.publishing import PACKAGES, REQUIRES, Shop, make_rpms, put_path, sign_all, two_streams
 from tests.tools.stream_repository import Repository
 
@@ -59,3 +63,18 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     repository = Repository(tmp_path_factory.mktemp("streams"))
     repository.make()
     return repository
+
+
+@pytest.fixture(scope="module")
+def distro() -> LabDistro:
+    """The lab distribution, for tests of builders."""
+    need("dnf", "rpmbuild", "unshare", "createrepo_c", "apt-get")
+    need_root()
+    return make_distro()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store for base roots and builds, of one test module."""
+    with building.roomy_folder(tmp_path_factory.mktemp("build")) as folder, Store.open(folder / "work") as opened:
+        yield opened

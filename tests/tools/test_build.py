@@ -36,23 +36,10 @@ from builder.store import Store
 from builder.tools.dnf import download_package
 from builder.tools.rpms import extract_members, read_artifact, read_header
 from builder.tools.run import cancel_all, reset_cancelled, run, which
-from tests.lab.distro import LabDistro, make_distro
-from tests.need import need, need_root
+from tests.lab.distro import LabDistro
+from tests.need import need
 from tests.tools import building
 from tests.tools.publishing import make_rpms
-
-
-@pytest.fixture(scope="module")
-def distro() -> LabDistro:
-    need("dnf", "rpmbuild", "unshare", "createrepo_c", "apt-get")
-    need_root()
-    return make_distro()
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with building.roomy_folder(tmp_path_factory.mktemp("build")) as folder, Store.open(folder / "work") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

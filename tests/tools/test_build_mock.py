@@ -6,7 +6,7 @@ Where mock is installed; Debian has no package of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -29,28 +29,14 @@ from builder.model.sources import Buildroot
 from builder.render import render_mock_config
 from builder.store import Store
 from builder.tools.run import cancel_all, reset_cancelled, run, which
-from tests.lab.distro import LabDistro, make_distro
+from tests.lab.distro import LabDistro
 from tests.lab.matrix import MOCK_TEMPLATE
-from tests.need import need, need_root
 from tests.tools import building
 from tests.tools.publishing import make_rpms
 
 pytestmark = pytest.mark.skipif(which("mock") is None, reason="mock is not installed: Fedora and EPEL have it")
 
 Build = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def distro() -> LabDistro:
-    need("dnf", "rpmbuild", "unshare", "createrepo_c", "apt-get")
-    need_root()
-    return make_distro()
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with building.roomy_folder(tmp_path_factory.mktemp("build")) as folder, Store.open(folder / "work") as opened:
-        yield opened
 
 
 def mock_chroot(distro: LabDistro, *more: RepositoryRef, packages: tuple[str, ...] | None = None) -> Chroot:

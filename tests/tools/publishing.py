@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +108,7 @@ def two_streams(rpms: dict[str, Artifact]) -> PublicationContent:
     new = [a for a in rpms.values() if a.nevra.evr.version.startswith("550")]
     return content_of(
         [
-            (stream("latest", default=True), ["550.163.01"], new),
+            (replace(stream("latest", default=True), default_instead_of=("r535-open",)), ["550.163.01"], new),
             (stream("r535-open"), ["535.261.03"], old),
         ]
     )

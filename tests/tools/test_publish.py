@@ -41,7 +41,8 @@ def put(
 
 def only_old(shop: Shop) -> PublicationContent:
     old = [a for a in shop.rpms.values() if a.nevra.evr.version.startswith("535")]
-    return content_of([(stream("r535-open", default=True), ["535.261.03"], old)])
+    default = replace(stream("r535-open", default=True), default_instead_of=("latest",))  # after two_streams, too
+    return content_of([(default, ["535.261.03"], old)])
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from builder.model.matrix import Distribution
+from builder.fetch.gpus import parse_gpus
+from builder.model.cells import PackageKind
+from builder.model.matrix import Distribution, Driver
 from builder.model.planning import StreamPlan
 from builder.model.report import SupportGpus
+from builder.model.sources import Gpu
+from builder.pipeline.units import artifacts_of, earlier_result
 from builder.pipeline.workshop import Workshop, known
 from builder.report import GPUS_FILE, gpus_file, lost_gpus, stream_gpus
+from builder.tools.rpms import extract_members
 
 _NAMED = 5  # GPUs in a line
+_INSTALLED = "/usr/share/nvidia/supported-gpus.json"
 
 
 def gpus_of(shop: Workshop, plan: StreamPlan, arch: str) -> SupportGpus | None:
@@ -18,9 +24,24 @@ def gpus_of(shop: Workshop, plan: StreamPlan, arch: str) -> SupportGpus | None:
     if not plan.drivers:
         return None
     newest = plan.drivers[-1]
-    sources = known(shop.facts.sources.get((newest.version, arch)))
     branches = {branch.name for branch in shop.configuration.matrix.branches}
-    return stream_gpus(newest.version, plan.stream.flavor, sources.gpus, branches) if sources is not None else None
+    return stream_gpus(newest.version, plan.stream.flavor, _list_of(shop, newest, arch), branches)
+
+
+def _list_of(shop: Workshop, driver: Driver, arch: str) -> Sequence[Gpu]:
+    """A driver's own list; where its archive cannot be had in this run, the copy in its packages, which are reused."""
+    sources = known(shop.facts.sources.get((driver.version, arch)))
+    if sources is not None:
+        return sources.gpus
+    for unit in shop.configuration.units:
+        if (unit.kind, unit.driver, unit.arch) != (PackageKind.DRIVER, driver, arch):
+            continue
+        earlier = earlier_result(shop, unit, "its packages")
+        for package in artifacts_of([earlier]) if earlier is not None else ():
+            data = extract_members(package.path, (_INSTALLED,)).get(_INSTALLED)
+            if data is not None:
+                return parse_gpus(data.decode(errors="replace"), str(package.nevra))
+    return ()
 
 
 def gpus_files(shop: Workshop, plans: Sequence[StreamPlan], arch: str) -> tuple[tuple[str, bytes], ...]:

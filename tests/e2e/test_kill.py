@@ -91,12 +91,22 @@ def _forget(job: Job, package: str) -> None:
 def _started(job: Job) -> Iterator[subprocess.Popen[bytes]]:
     """``repobuild matrix``, one build at a time, saying what it does to a file; it has ended afterwards."""
     with (job.config.parent / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(job.argv("matrix", "--jobs", "1"), stdout=subprocess.DEVNULL, stderr=stderr)
+        process = subprocess.Popen(
+            job.argv("matrix", "--jobs", "1"),
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509  no thread of ours runs
+        )
     try:
         yield process
     finally:
         process.kill()
         process.wait(timeout=DEADLINE)
+
+
+def _hear_ctrl_c() -> None:
+    """A test that runs in the background, or in a worker, has it ignored, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _said(job: Job) -> str:

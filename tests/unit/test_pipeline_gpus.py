@@ -36,7 +36,7 @@ def workshop(folder: Path, events: list[Event]) -> Workshop:
     facts = Facts()
     for driver, gpus in lists.items():
         facts.sources[driver.version, "x86_64"] = replace(sample.sources(driver), gpus=gpus)
-    rest: Any = SimpleNamespace(repo_path=folder, matrix=sample.MATRIX)
+    rest: Any = SimpleNamespace(repo_path=folder, matrix=sample.MATRIX, units=())
     return Workshop(
         settings=rest, configuration=rest, store=rest, builder=rest, signing=rest, listener=events.append, facts=facts
     )

@@ -83,24 +83,25 @@ def support_facts(
             for k in distribution.kernels
             if k.arch == arch
         ),
-        streams=tuple(
-            SupportStream(
-                name=plan.stream.name,
-                default=plan.stream.default,
-                branch=plan.stream.branch,
-                flavor=plan.stream.flavor.value,
-                kmods=plan.stream.kmods.value,
-                summary=plan.stream.summary,
-                driver_versions=tuple(d.version for d in plan.drivers),
-                held=plan.held,
-                profiles=_profiles(plan, outcomes),
-                gpus=gpus_of(shop, plan, arch),
-            )
-            for plan in streams
-        ),
+        streams=tuple(_stream(shop, plan, arch, outcomes) for plan in streams),
         rows=tuple(rows),
         signer=(certificate.name, certificate.fingerprint) if certificate else None,
         delivery=distribution.delivery.value,
+    )
+
+
+def _stream(shop: Workshop, plan: StreamPlan, arch: str, outcomes: Mapping[str, UnitOutcome]) -> SupportStream:
+    return SupportStream(
+        name=plan.stream.name,
+        default=plan.stream.default,
+        branch=plan.stream.branch,
+        flavor=plan.stream.flavor.value,
+        kmods=plan.stream.kmods.value,
+        summary=plan.stream.summary,
+        driver_versions=tuple(d.version for d in plan.drivers),
+        held=plan.held,
+        profiles=_profiles(plan, outcomes),
+        gpus=gpus_of(shop, plan, arch),
     )
 
 

@@ -10,7 +10,7 @@ from builder.model.cells import Unit
 from builder.model.matrix import Source
 from builder.model.sources import DriverArchive
 from builder.pipeline.workers import run_all
-from builder.pipeline.workshop import ArchiveId, Workshop, archive_id, archive_source
+from builder.pipeline.workshop import ArchiveId, Workshop, archive_id, archive_source, missing_pin
 
 
 def find_archives(shop: Workshop) -> None:
@@ -43,10 +43,7 @@ def _wanted(units: tuple[Unit, ...]) -> dict[ArchiveId, tuple[Unit, Source]]:
 def _find(shop: Workshop, unit: Unit, source: Source) -> DriverArchive | RepobuildError | None:
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
-        return PinMissingError(
-            f"{source.filename}: no pin in {shop.settings.lock_path.name}",
-            hint=f"repobuild pin --select 'r{unit.driver.branch}*'",
-        )
+        return missing_pin(shop, unit.driver, source)
     if not shop.store.source_path(pin.sha256, source.filename).is_file():
         return None
     return find_archive(unit.driver, source, pin.sha256, shop.store)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from builder.errors import BuildError, PinMissingError, RepobuildError
+from builder.errors import BuildError, RepobuildError
 from builder.fetch import fetch_source, keep_open_tree, tarball_file, with_open_tree
 from builder.model.cells import Unit
 from builder.model.matrix import Source
@@ -16,7 +16,16 @@ from builder.model.sources import Buildroot, DriverSources, SpecFile
 from builder.pipeline.archives import find_archives
 from builder.pipeline.modules import rpmbuild
 from builder.pipeline.workers import run_all
-from builder.pipeline.workshop import Workshop, known, look, open_id, open_source, source_id, takes_open_tree
+from builder.pipeline.workshop import (
+    Workshop,
+    known,
+    look,
+    missing_pin,
+    open_id,
+    open_source,
+    source_id,
+    takes_open_tree,
+)
 from builder.plan.actions import unit_key
 from builder.render import OPEN_TREE_FOLDER, render_open_tree
 
@@ -66,10 +75,7 @@ def _find(shop: Workshop, unit: Unit) -> DriverSources | RepobuildError | None:
     assert base is not None  # noqa: S101  _units asks for both
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
-        return PinMissingError(
-            f"{source.filename}: no pin in {shop.settings.lock_path.name}",
-            hint=f"repobuild pin --select 'r{unit.driver.branch}*'",
-        )
+        return missing_pin(shop, unit.driver, source)
     path = shop.store.source_path(pin.sha256, source.filename)
     if not path.is_file():
         return None

@@ -141,13 +141,18 @@ def _look_for_sources(shop: Workshop, driver: Driver, arch: str) -> DriverSource
     source = driver.run_source(arch)
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
-        return PinMissingError(
-            f"{source.filename}: no pin in {shop.settings.lock_path.name}",
-            hint=f"repobuild pin --select 'r{driver.branch}*'",
-        )
+        return missing_pin(shop, driver, source)
     if not shop.store.source_path(pin.sha256, source.filename).is_file():
         return None
     return find_prepared(driver, arch, pin.sha256, shop.store)
+
+
+def missing_pin(shop: Workshop, driver: Driver, source: Source) -> PinMissingError:
+    """The error of a source that nobody pinned, with the command that pins it."""
+    return PinMissingError(
+        f"{source.filename}: no pin in {shop.settings.lock_path.name}",
+        hint=f"repobuild pin --select 'r{driver.branch}*'",
+    )
 
 
 def known(value: T | RepobuildError | None) -> T | None:

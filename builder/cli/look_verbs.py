@@ -1,4 +1,4 @@
-"""plan, status, why, report, verify: verbs that look and change nothing."""
+"""plan, status, why, report, diff, verify: verbs that look and change nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from builder.cli.output import command, data, people, print_json
 from builder.cli.progress import open_progress
 from builder.pipeline.documents import plan_document
 from builder.pipeline.events import ignore
+from builder.pipeline.generations import compare
 from builder.pipeline.look import explain, status_of, support_of
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.rebuild import rebuild_cell
@@ -99,6 +100,31 @@ def report(as_json: bool, **options: Any) -> None:
 
 
 @click.command()
+@click.argument("distribution")
+@click.argument("old", required=False)
+@click.argument("new", required=False)
+@click.option("--arch", default="x86_64", show_default=True)
+@look_options
+@command
+def diff(distribution: str, old: str | None, new: str | None, arch: str, as_json: bool, **options: Any) -> None:
+    """What two publications differ in, and which hosts notice; by default the current one and the one before.
+
+    OLD and NEW are beginnings of digests.
+
+    \b
+    Example:
+      repobuild diff el9
+      repobuild diff el9 3f2a 91c0
+    """
+    found = compare(make_settings(options), distribution, arch, old, new)
+    if as_json:
+        print_json(found.document())
+        return
+    for line in found.lines():
+        data().print(line, markup=False, soft_wrap=True)
+
+
+@click.command()
 @click.argument("location", required=False)
 @click.option(
     "--key",
@@ -155,4 +181,4 @@ def verify(
             people().print("ok: " + ", ".join(f"{value} {name}" for name, value in found.items()))
 
 
-VERBS = (plan, status, why, report, verify)
+VERBS = (plan, status, why, report, diff, verify)

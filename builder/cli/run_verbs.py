@@ -15,11 +15,11 @@ from builder.cli.progress import open_progress
 from builder.errors import PartialFailureError
 from builder.pipeline.documents import plan_document, run_document, saved_keys
 from builder.pipeline.events import ignore
+from builder.pipeline.generations import rollback_to
 from builder.pipeline.matrix import ALL, Stage
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.matrix import run as run_stages
 from builder.pipeline.outcome import failures_of, next_step, summary_lines
-from builder.pipeline.rollback import rollback_to
 from builder.pipeline.write_specs import write_specs
 from builder.report import print_actions
 
@@ -181,15 +181,16 @@ def resign(as_json: bool, **options: Any) -> None:
 
 @click.command()
 @click.argument("distribution")
-@click.argument("digest")
+@click.argument("digest", required=False)
 @click.option("--arch", default="x86_64", show_default=True)
 @look_options
 @command
-def rollback(distribution: str, digest: str, arch: str, as_json: bool, **options: Any) -> None:
-    """Make an earlier publication current again, by the beginning of its digest.
+def rollback(distribution: str, digest: str | None, arch: str, as_json: bool, **options: Any) -> None:
+    """Make another publication current again: the one before, or the one whose digest begins so (forward, too).
 
     \b
     Example:
+      repobuild rollback el9 --work /srv/repobuild
       repobuild rollback el9 3f2a --work /srv/repobuild
     """
     publication = rollback_to(make_settings(options), distribution, arch, digest)

@@ -1,16 +1,18 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
 from builder.publish.clients import client_repository
-from builder.publish.generations import current_generation, rollback
+from builder.publish.generations import Generation, current_generation, find_generation, rollback
 from builder.publish.publish import publish
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.verify import PublicationReport, verify_publication
 
 __all__ = [
+    "Generation",
     "Proof",
     "PublicationReport",
     "client_repository",
     "current_generation",
+    "find_generation",
     "prove_transitions",
     "publish",
     "rollback",

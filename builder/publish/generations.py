@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from builder.errors import LockedError, PublishError, RepobuildError
@@ -36,7 +37,9 @@ class Generation:
     arch: str
     path: Path
     files: dict[str, str]  # RPM file name → sha256
+    nevras: dict[str, str]  # NEVRA → sha256
     packages: int  # binary RPMs
+    made: float  # when it was written, seconds since the epoch
 
 
 class Repository:
@@ -137,6 +140,8 @@ def read_generation(path: Path) -> Generation:
             arch=str(record["arch"]),
             path=path,
             files=files,
+            nevras={str(row["nevra"]): str(row["sha256"]) for row in record["packages"]},
+            made=(path / RECORD).stat().st_mtime,
             packages=sum(not name.endswith(".src.rpm") for name in files),
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -172,25 +177,52 @@ def current_generation(repo: Path, distribution: str, arch: str) -> str | None:
     return Repository(repo).current(distribution, arch)
 
 
-def rollback(repo: Path, distribution: str, arch: str, digest: str) -> Publication:
-    """Make another generation on disk current again, named by its digest or the beginning of it.
+def find_generation(repo: Path, distribution: str, arch: str, digest: str | None = None) -> Generation:
+    """The one generation on disk whose digest begins so; without a digest the one made before the current one.
 
-    Raises PublishError, listing what there is, when not exactly one generation fits.
+    Raises PublishError, listing what there is, when not exactly one fits.
     """
+    repository = Repository(repo)
+    known = sorted(repository.find(distribution, arch), key=lambda g: (g.made, g.digest))
+    current = repository.current(distribution, arch)
+    if not known:
+        raise PublishError(f"{repo}: nothing is published here for {distribution}/{arch}")
+    if digest is None:
+        digests = [g.digest for g in known]
+        place = digests.index(current) if current in digests else 0
+        if place > 0:
+            return known[place - 1]
+        raise PublishError(
+            f"{distribution}/{arch}: no generation was made before the current one",
+            details=_listed(known, current),
+            hint="name one of these by its first digits",
+        )
+    fitting = [generation for generation in known if digest and generation.digest.startswith(digest)]
+    if len(fitting) != 1:
+        raise PublishError(
+            f"{distribution}/{arch}: {len(fitting) or 'no'} generations begin with {digest!r}",
+            details=_listed(known, current),
+            hint="name one of these by its first digits",
+        )
+    return fitting[0]
+
+
+def _listed(known: list[Generation], current: str | None) -> list[str]:
+    """Digest, when it was made, which one is current; oldest first."""
+    return [
+        f"{g.digest} {datetime.fromtimestamp(g.made, UTC):%Y-%m-%d %H:%M}{' (current)' if g.digest == current else ''}"
+        for g in known
+    ]
+
+
+def rollback(repo: Path, distribution: str, arch: str, digest: str | None = None) -> Publication:
+    """Make another generation on disk current again, chosen as by ``find_generation``; raises what that raises."""
     repository = Repository(repo)
     if not repository.generations.is_dir():
         raise PublishError(f"{repo}: nothing is published here")
     with repository.writing():
-        known = repository.find(distribution, arch)
-        fitting = [generation for generation in known if digest and generation.digest.startswith(digest)]
+        chosen = find_generation(repo, distribution, arch, digest)
         current = repository.current(distribution, arch)
-        if len(fitting) != 1:
-            raise PublishError(
-                f"{distribution}/{arch}: {len(fitting) or 'no'} generations begin with {digest!r}",
-                details=[f"{g.digest}{' (current)' if g.digest == current else ''}" for g in known],
-                hint="name one of these by its first digits",
-            )
-        chosen = fitting[0]
         if chosen.digest != current:
             repository.switch(distribution, arch, chosen.digest)
         return Publication(

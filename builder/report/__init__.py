@@ -1,6 +1,7 @@
 """What people see of a plan and of a publication: console tables, support matrix as JSON and as a page."""
 
 from builder.report.console import print_actions, print_support_matrix
+from builder.report.difference import Difference, Published, difference
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
@@ -8,6 +9,9 @@ from builder.report.support_matrix import support_json, support_matrix
 
 __all__ = [
     "GPUS_FILE",
+    "Difference",
+    "Published",
+    "difference",
     "gpus_file",
     "gpus_sentences",
     "lost_gpus",

@@ -203,6 +203,10 @@ def test_a_missing_compiler_fails_its_kernel_and_the_gates_keep_that_kernel_out(
     assert len(gates) == 2
     for gate in gates:
         assert any(f"kernel-core > {supported['core']['evr']}" in c for c in gate.conflicts), gate.conflicts
+    difference = job.json("diff", "lab9")
+    assert difference["new"] == job.digest()
+    assert difference["hosts"][1].startswith("hosts on latest: the stream is gone")
+    assert difference["kernels"] == {"added": [generic[1]], "removed": []}
 
 
 def test_a_second_repobuild_on_the_same_work_folder_is_refused(untouched: Job, generic: list[str]) -> None:

@@ -234,7 +234,12 @@ def test_rollback_moves_the_symlink_back_and_lists_what_there_is(shop: Shop, tmp
     verify_publication(back.current.as_uri(), shop.signer.public_key(), fresh(tmp_path))
     with pytest.raises(PublishError, match="no generations begin with 'zz'") as caught:
         rollback(repo, "lab9", "x86_64", "zz")
-    assert sorted(caught.value.details) == sorted((f"{old.digest} (current)", new.digest))
+    listed = [(line.split()[0], line.endswith("(current)")) for line in caught.value.details]
+    assert listed == [(old.digest, True), (new.digest, False)]  # in the order in which they were made
+    with pytest.raises(PublishError, match="no generation was made before the current one"):
+        rollback(repo, "lab9", "x86_64")
+    assert rollback(repo, "lab9", "x86_64", new.digest[:10]).digest == new.digest
+    assert rollback(repo, "lab9", "x86_64").digest == old.digest
     with pytest.raises(PublishError, match="el9/x86_64"):
         rollback(repo, "el9", "x86_64", old.digest)
 

@@ -1,0 +1,38 @@
+"""Compare the generations of a publication, and make an earlier one current again."""
+
+from __future__ import annotations
+
+import json
+
+from builder.errors import PublishError
+from builder.model.publication import Publication
+from builder.pipeline.settings import Settings
+from builder.publish import Generation, current_generation, find_generation, rollback
+from builder.report import Difference, Published, difference
+from builder.store import Store
+
+
+def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | None) -> Publication:
+    """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile."""
+    with Store.open(settings.work):
+        return rollback(settings.repo_path, distribution, arch, digest)
+
+
+def compare(settings: Settings, distribution: str, arch: str, old: str | None, new: str | None) -> Difference:
+    """What differs between two generations, named by the beginnings of their digests.
+
+    ``old`` None: the one made before the current one. ``new`` None: the current one. Raises PublishError.
+    """
+    repo = settings.repo_path
+    before = find_generation(repo, distribution, arch, old)
+    after = find_generation(repo, distribution, arch, new or current_generation(repo, distribution, arch) or "")
+    return difference(_published(before), _published(after))
+
+
+def _published(generation: Generation) -> Published:
+    path = generation.path / "support-matrix.json"
+    try:
+        support = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise PublishError(f"{path}: cannot be read: {exc}") from exc
+    return Published(digest=generation.digest, packages=generation.nevras, support=support)

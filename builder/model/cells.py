@@ -59,6 +59,7 @@ class PackageKind(StrEnum):
     OPEN_META = "nvidia-open"
     DNF_PLUGIN = "dnf-plugin-nvidia"
     RELEASE = "nvidia-driver-release"
+    STREAM_KMODS = "kmod-nvidia-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class Unit:
     """One SRPM to build: a cell's kmod or one of the packages around a driver.
 
     ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS, OPEN_SOURCE; ``kmods`` for GATE; ``stream``
-    for RELEASE.
+    for RELEASE. ``label`` is set for packages that carry their stream in their names (docs/adr/0020-branch-packages.md);
+    then ``flavor`` and ``kmods`` are those of the stream.
     """
 
     kind: PackageKind
@@ -78,12 +80,17 @@ class Unit:
     kmods: Kmods | None = None
     cell: Cell | None = None
     stream: str | None = None  # name of the stream that it selects
+    label: str | None = None  # of the stream whose package it is: "branch-535-open", "latest-dkms"
 
     @property
     def id(self) -> str:
-        """A cell's id for kmods; ``<package>[-open|-dkms|-<stream>]:<version>@<distribution>.<arch>`` for the rest."""
+        """A cell's id for kmods; ``<package>[-open|-dkms|-<stream>]:<version>@<distribution>.<arch>`` for the rest,
+        with ``[<label>]`` after the package where its stream stands in its name.
+        """
         if self.cell is not None:
             return self.cell.id
+        if self.label is not None:
+            return f"{self.kind.value}[{self.label}]:{self.driver.version}@{self.distribution.name}.{self.arch}"
         tail = (self.flavor.suffix if self.flavor else "") + ("-dkms" if self.kmods is Kmods.DKMS else "")
         tail += f"-{self.stream}" if self.stream else ""
         return f"{self.kind.value}{tail}:{self.driver.version}@{self.distribution.name}.{self.arch}"
@@ -91,7 +98,7 @@ class Unit:
     @property
     def scope(self) -> str:
         """Stable name for the ledger: unlike the id it does not change when a newer driver joins the branch."""
-        of = (self.flavor, self.kmods, self.stream)
+        of = (self.flavor, self.kmods, self.stream) if self.label is None else (self.label,)
         parts = (self.distribution.name, self.arch, self.kind, self.driver.version, *of)
         kernel = self.cell.kernel.release if self.cell else None
         return "/".join(str(part) for part in (*parts, kernel) if part is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from builder.model.cells import Artifact
 from builder.model.matrix import Kernel
 from builder.model.nevra import Nevra
 
@@ -14,3 +15,4 @@ class GateKernel:
 
     kernel: Kernel
     kmod: Nevra | None  # None: this kernel has no module of that driver × flavor
+    rpm: Artifact | None = None  # that kmod's package as it was built and qualified

@@ -45,9 +45,6 @@ class Delivery(StrEnum):
     BRANCH_REPOS = "branch-repos"
 
 
-PUBLISHED = (Delivery.MODULAR, Delivery.BRANCH_REPOS)  # what this version can publish
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRef:
     """A package by name and EVR."""
@@ -126,6 +123,11 @@ class Distribution:
     kernels: tuple[Kernel, ...]  # sorted by variant, then EVR
     payload: str = "w3.zstdio"  # %_binary_payload: what this distribution's rpm reads
     other_kernels: tuple[str, ...] = ()  # names of kernel packages that never have a module here, e.g. "kernel-rt-core"
+
+    @property
+    def plain(self) -> bool:
+        """Its rpm (4.11) knows neither boolean nor weak dependencies nor file triggers, its yum no modules."""
+        return self.delivery is Delivery.BRANCH_PACKAGES
 
     def chroot(self, arch: str) -> Chroot:
         """The buildroot description of one arch of this distribution."""
@@ -221,6 +223,13 @@ class Stream:
     distributions: tuple[str, ...] = ()  # empty: all
     default_instead_of: tuple[str, ...] = ()  # former defaults that this one may replace: the change is meant
     level: Level = Level.STATIC  # of qualification that a cell must pass before this stream carries it
+
+    @property
+    def label(self) -> str:
+        """What its packages are called by where the stream stands in their names: ``branch-535-open``, ``latest-dkms``."""
+        if self.branch is None:
+            return self.name
+        return f"branch-{self.branch}{self.flavor.suffix}{'-dkms' if self.kmods is Kmods.DKMS else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder.model.cells import Cell, PackageKind, Unit
-from builder.model.matrix import Distribution, Driver, Flavor, Kernel, Kmods, Matrix
+from builder.model.matrix import Distribution, Driver, Flavor, Kernel, Kmods, Matrix, PackageRef
 from builder.model.nevra import Evr, Nevra
 
 # The driver SRPM's binary packages; which of them exist depends on what the .run holds.
@@ -54,6 +54,11 @@ OWN_PACKAGES = (
     f"{PackageKind.KMOD.value}-*",
 )
 STREAM_VARIABLE = "nvidiastream"  # of dnf: which stream a host follows where there are no modules
+# Where the stream stands in package names (docs/adr/0020-branch-packages.md): what its modules' package is called, whether
+# they are joined or compiled on the host, and what has no package of its own but is a capability of nvidia-driver's.
+STREAM_MODULES = "kmod-nvidia"
+_FOLDED = ("cuda-drivers", "nvidia-open")
+SERVED = "nvidia-kmod-kernel"
 
 PARTS = "/usr/lib/nvidia-kmod"
 CONFTEST_ANSWERS = "conftest-answers"  # a source of the modules' spec, and a file of what that leaves
@@ -106,6 +111,52 @@ def modules_nevra(cell: Cell, matrix: Matrix) -> Nevra:
     kmod = kmod_nevra(cell, matrix)
     return Nevra(name=f"nvidia-modules-{cell.kernel.label}", evr=kmod.evr, arch=kmod.arch)
 
+
+def stream_package(base: str, label: str | None) -> str:
+    """The name of a package in the stream of that label; without one its plain name.
+
+    ``nvidia-driver-branch-535``, ``nvidia-driver-branch-535-libs``, ``nvidia-modprobe-branch-535``: as NVIDIA named them
+    for EL7.
+    """
+    if label is None:
+        return base
+    main = "nvidia-driver"
+    if base == main or (base.startswith(_FOLDED) and base != PackageKind.OPEN_SOURCE.value):
+        return f"{main}-{label}"
+    if base in (PackageKind.DKMS.value, PackageKind.STREAM_KMODS.value):
+        return f"{STREAM_MODULES}-{label}"
+    if base.startswith(f"{main}-"):
+        return f"{main}-{label}{base.removeprefix(main)}"
+    return f"{base}-{label}"
+
+
+def name_for(unit: Unit, base: str) -> str:
+    """As ``stream_package``, for a unit's own stream."""
+    return stream_package(base, unit.label)
+
+
+def stream_provides(unit: Unit, base: str, evr: Evr) -> tuple[str, ...]:
+    """What a stream's package provides: its plain name, so that others need not know the stream. None without stream."""
+    if unit.label is None:
+        return ()
+    return f"{base} = {evr}", f"{of_arch(base, package_arch(unit))} = {evr}"
+
+
+def stream_requires(unit: Unit, matrix: Matrix) -> tuple[str, ...]:
+    """What each package of a stream requires: the one that says which stream and version, so that all move together."""
+    if unit.label is None or unit.kind is PackageKind.RELEASE:
+        return ()
+    return (f"{name_for(unit, PackageKind.RELEASE.value)} = {driver_ev(unit.driver, matrix)}",)
+
+
+def stream_mark(label: str) -> str:
+    """A label as a version. Each stream provides its own and conflicts with lower and higher ones, never with itself."""
+    return label.replace("-", ".")
+
+
+def served_capability(core: PackageRef) -> str:
+    """What a package provides that has modules for that kernel."""
+    return f"{SERVED}({core.name}) = {core.evr}"
 
 def gate_nevra(unit: Unit, serial: int, matrix: Matrix) -> Nevra:
     """The gate of a driver × flavor × way of delivery; raises ValueError for a unit that is no gate."""
@@ -166,6 +217,9 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
     """
     if unit.cell is not None:
         return kmod_nevra(unit.cell, matrix, serial=serial)
+    if unit.label is not None:
+        evr = driver_evr(unit.driver, unit.distribution, matrix, serial=serial)
+        return Nevra(name=name_for(unit, unit.kind.value), evr=evr, arch=package_arch(unit))
     flavor = unit.flavor.release_tag if unit.flavor else ""
     dkms = ".dkms" if unit.kind is PackageKind.GATE and unit.kmods is Kmods.DKMS else ""
     # A Release has no dashes. Streams whose names differ in them only would be two RPMs of one name: publish refuses.
@@ -178,8 +232,13 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
 def package_nevras(unit: Unit, matrix: Matrix, *, serial: int = 1) -> tuple[Nevra, ...]:
     """All binary packages that a unit may yield, its main package first where it has one."""
     main = package_nevra(unit, matrix, serial=serial)
-    names = _SEVERAL.get(unit.kind, (main.name,))
+    names = [name_for(unit, base) for base in _SEVERAL[unit.kind]] if unit.kind in _SEVERAL else [main.name]
     return tuple(Nevra(name=name, evr=main.evr, arch=main.arch) for name in names)
+
+
+def plain_names(unit: Unit) -> dict[str, str]:
+    """The plain name of each package that a unit may yield, by the name it has."""
+    return {name_for(unit, base): base for base in _SEVERAL.get(unit.kind, (unit.kind.value,))}
 
 
 _SEVERAL = {

@@ -73,6 +73,7 @@ class SupportStream:
     held: tuple[tuple[str, str], ...] = ()  # (driver version, reason)
     profiles: tuple[str, ...] = ()  # that the newest driver has the packages of
     gpus: SupportGpus | None = None  # None: its archive has no list of them, or is not here
+    label: str | None = None  # what stands in its packages' names, where it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

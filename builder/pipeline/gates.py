@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from builder.errors import RenderError
 from builder.model.cells import Action, Decision, PackageKind, Unit
 from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery, Distribution, Driver, Flavor
@@ -25,7 +26,7 @@ def gate_kernels(
 ) -> tuple[GateKernel, ...]:
     """Every kernel of a distribution × arch with the kmod that a driver × flavor has for it, or None."""
     kmods = {
-        outcome.unit.cell.kernel.release: outcome.result.artifacts[0].nevra
+        outcome.unit.cell.kernel.release: outcome.result.artifacts[0]
         for outcome in outcomes
         if outcome.ok
         and outcome.result is not None
@@ -35,9 +36,10 @@ def gate_kernels(
         and outcome.unit.distribution == distribution
     }
     return tuple(
-        GateKernel(kernel=kernel, kmod=kmods.get(kernel.release))
+        GateKernel(kernel=kernel, kmod=kmod.nevra if kmod else None, rpm=kmod)
         for kernel in distribution.kernels
         if kernel.arch == arch
+        for kmod in (kmods.get(kernel.release),)
     )
 
 
@@ -55,7 +57,7 @@ def build_gates(
         for driver in plan.drivers:
             unit = gate_unit(_base(known, driver), plan.stream.flavor, plan.stream.kmods)
             units[unit] = gate_kernels(distribution, arch, driver, plan.stream.flavor, known)
-    gates = _build(shop, units)
+    gates = build_late(shop, units)
     streams = tuple(_without_gateless(plan, gates) for plan in streams)
     return streams, {**outcomes, **gates}
 
@@ -71,7 +73,7 @@ def build_releases(
         return streams, dict(outcomes)
     known = list(outcomes.values())
     units = {p.stream.name: release_unit(_base(known, p.drivers[-1]), p.stream) for p in streams if p.drivers}
-    releases = _build(shop, dict.fromkeys(units.values(), ()))
+    releases = build_late(shop, dict.fromkeys(units.values(), ()))
     made = {name: releases[unit.id] for name, unit in units.items()}
     return tuple(_with_release(plan, made.get(plan.stream.name)) for plan in streams), {**outcomes, **releases}
 
@@ -88,12 +90,17 @@ def _base(known: Sequence[UnitOutcome], driver: Driver) -> Unit:
     return next(o.unit for o in known if (o.unit.kind, o.unit.driver) == (PackageKind.DRIVER, driver))
 
 
-def _build(shop: Workshop, units: Mapping[Unit, tuple[GateKernel, ...]]) -> dict[str, UnitOutcome]:
+def build_late(shop: Workshop, units: Mapping[Unit, tuple[GateKernel, ...]]) -> dict[str, UnitOutcome]:
+    """Build units that are known only now, with the kernels that some of them name; outcomes by unit id."""
     jobs: dict[str, Job] = {}
     actions: list[Action] = []
     done: dict[str, UnitOutcome] = {}
     for unit, kernels in units.items():
-        job = make_job(shop, unit, record=True, kernels=kernels)
+        try:
+            job = make_job(shop, unit, record=True, kernels=kernels)
+        except RenderError as exc:  # of this unit alone
+            actions.append(Action(unit=unit, decision=Decision.BLOCKED, reason=exc.message, hint=exc.hint))
+            continue
         if job is not None:
             jobs[unit.id] = job
             reason = f"{unit.kind.value} of this run"
@@ -108,6 +115,8 @@ def _build(shop: Workshop, units: Mapping[Unit, tuple[GateKernel, ...]]) -> dict
 
 def _unchanged(shop: Workshop, unit: Unit, kernels: tuple[GateKernel, ...]) -> UnitOutcome | None:
     """What was built before and says the same: enough where the driver's sources or buildroot are not to be had."""
+    if unit.kind not in (PackageKind.GATE, PackageKind.RELEASE):
+        return None  # what it says cannot be known without its sources
     content = content_digest(render_late(shop, unit, 1, kernels))
     return earlier_result(shop, unit, "reused", content=content)
 

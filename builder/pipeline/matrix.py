@@ -8,8 +8,8 @@ from functools import partial
 
 from builder.build import open_builder
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
-from builder.model.cells import Action, Decision, Unit
-from builder.model.matrix import PUBLISHED, Chroot, Distribution
+from builder.model.cells import Action, Decision
+from builder.model.matrix import Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.archives import fetch_archives
@@ -24,6 +24,7 @@ from builder.pipeline.report import support_files
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.specs import exists, unit_state
+from builder.pipeline.stream_packages import build_stream_packages, is_published
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
@@ -103,7 +104,7 @@ def run(
     with shop.store:
         signer = open_signer(shop) if stages & (Stage.SIGN | Stage.PUBLISH) else None
         look_at_all(shop)
-        work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
+        work = tuple(u for u in shop.configuration.units if u.id in shop.configuration.selected)
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
             fetch_archives(shop, work)
@@ -127,10 +128,6 @@ def run(
         )
 
 
-def _wanted(shop: Workshop, unit: Unit) -> bool:
-    return unit.id in shop.configuration.selected and unit.distribution.delivery in PUBLISHED
-
-
 def _check_expected(actions: tuple[Action, ...], expected: Mapping[str, str] | None) -> None:
     changed = [
         f"{a.unit.id}: planned {expected[a.unit.id][:12]}, now {(a.key or 'unknown')[:12]}"
@@ -148,7 +145,7 @@ def _publish_all(
 ) -> tuple[tuple[DistributionReport, ...], dict[str, UnitOutcome]]:
     reports = []
     for distribution in shop.configuration.matrix.distributions:
-        for arch in distribution.arches if distribution.delivery in PUBLISHED else ():
+        for arch in distribution.arches:
             mine = {i: o for i, o in outcomes.items() if o.unit.distribution == distribution and o.unit.arch == arch}
             if Stage.PUBLISH in stages and signer is not None:
                 report, mine = _publish(shop, signer, distribution, arch, mine)
@@ -172,9 +169,12 @@ def _publish(
         nothing = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
         return nothing, outcomes
     try:
-        streams, outcomes = build_gates(shop, distribution, arch, outcomes)
-        streams, outcomes = build_releases(shop, distribution, streams, outcomes)
-        signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok])
+        if distribution.plain:
+            streams, outcomes = build_stream_packages(shop, distribution, arch, outcomes)
+        else:
+            streams, outcomes = build_gates(shop, distribution, arch, outcomes)
+            streams, outcomes = build_releases(shop, distribution, streams, outcomes)
+        signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok and is_published(o.unit)])
     except (DiskFullError, InterruptedRunError):
         raise
     except RepobuildError as exc:

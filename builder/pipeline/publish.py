@@ -95,7 +95,8 @@ def compose(
     for plan in streams:
         if plan.drivers:
             members = artifacts_of(units_of_stream(plan, outcomes))
-            profiles = offered_profiles(plan.stream, plan.drivers[-1].version, (a.nevra for a in members))
+            label = plan.stream.label if distribution.plain else None
+            profiles = offered_profiles(plan.stream, plan.drivers[-1].version, (a.nevra for a in members), label)
             contents.append(
                 StreamContent(
                     stream=replace(plan.stream, profiles=profiles, description=_description(shop, plan, arch)),

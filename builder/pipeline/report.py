@@ -18,7 +18,7 @@ from builder.model.report import (
 from builder.pipeline.gpus import gpus_files, gpus_of
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
-from builder.plan.streams import offered_profiles, units_of_stream
+from builder.plan.streams import cells_of_stream, offered_profiles, units_of_stream
 from builder.report import support_files as write_files
 
 CERTIFICATE_FILE = "nvidia-kmod-certificate.der"  # in a publication, for hosts that enrol it before they install
@@ -49,7 +49,7 @@ def support_facts(
 ) -> SupportFacts:
     """What the support matrix of a distribution × arch says."""
     matrix = shop.configuration.matrix
-    published = {o.unit.id for plan in streams for o in units_of_stream(plan, outcomes)}
+    published = {o.unit.id for plan in streams for o in cells_of_stream(plan, outcomes)}
     cells = [o for o in outcomes.values() if o.unit.kind is PackageKind.KMOD]
     rows = [_row(o, published=o.unit.id in published) for o in cells]
     rows.extend(
@@ -83,14 +83,16 @@ def support_facts(
             for k in distribution.kernels
             if k.arch == arch
         ),
-        streams=tuple(_stream(shop, plan, arch, outcomes) for plan in streams),
+        streams=tuple(_stream(shop, plan, arch, outcomes, distribution) for plan in streams),
         rows=tuple(rows),
         signer=(certificate.name, certificate.fingerprint) if certificate else None,
         delivery=distribution.delivery.value,
     )
 
 
-def _stream(shop: Workshop, plan: StreamPlan, arch: str, outcomes: Mapping[str, UnitOutcome]) -> SupportStream:
+def _stream(
+    shop: Workshop, plan: StreamPlan, arch: str, outcomes: Mapping[str, UnitOutcome], distribution: Distribution
+) -> SupportStream:
     return SupportStream(
         name=plan.stream.name,
         default=plan.stream.default,
@@ -100,16 +102,20 @@ def _stream(shop: Workshop, plan: StreamPlan, arch: str, outcomes: Mapping[str, 
         summary=plan.stream.summary,
         driver_versions=tuple(d.version for d in plan.drivers),
         held=plan.held,
-        profiles=_profiles(plan, outcomes),
+        profiles=_profiles(plan, outcomes, distribution),
+        label=plan.stream.label if distribution.plain else None,
         gpus=gpus_of(shop, plan, arch),
     )
 
 
-def _profiles(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tuple[str, ...]:
+def _profiles(
+    plan: StreamPlan, outcomes: Mapping[str, UnitOutcome], distribution: Distribution
+) -> tuple[str, ...]:
     if not plan.drivers:
         return ()
     members = artifacts_of(units_of_stream(plan, outcomes))
-    offered = offered_profiles(plan.stream, plan.drivers[-1].version, (a.nevra for a in members))
+    label = plan.stream.label if distribution.plain else None
+    offered = offered_profiles(plan.stream, plan.drivers[-1].version, (a.nevra for a in members), label)
     return tuple(profile.name for profile in offered)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from builder.errors import RenderError, RepobuildError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
-from builder.model.matrix import PUBLISHED
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
@@ -32,9 +31,12 @@ from builder.render import (
     render_open_meta,
     render_open_source,
     render_release,
+    render_stream_kmods,
+    render_stream_release,
 )
 
-LATE = (PackageKind.GATE, PackageKind.RELEASE)  # say what the streams of this publication are, so they come last
+# They say what the streams of this publication are, so they come last.
+LATE = (PackageKind.GATE, PackageKind.RELEASE, PackageKind.STREAM_KMODS)
 PACK_RECIPE = "pack 2"  # a new number packs every kmod again; nothing is compiled for it
 
 
@@ -64,7 +66,7 @@ class Job:
 def render_unit(
     shop: Workshop, unit: Unit, sources: DriverSources, serial: int, kernels: tuple[GateKernel, ...] = ()
 ) -> SpecFile:
-    """Render the spec of any unit; ``kernels`` is for gates."""
+    """Render the spec of any unit; ``kernels`` is for gates and the modules of a stream."""
     matrix = shop.configuration.matrix
     match unit.kind:
         case PackageKind.KMOD:
@@ -74,6 +76,9 @@ def render_unit(
             return render_objects(unit, sources, matrix, serial=serial)
         case PackageKind.GATE | PackageKind.RELEASE:
             return render_late(shop, unit, serial, kernels)
+        case PackageKind.STREAM_KMODS:
+            signed = shop.signing.certificate is not None
+            return render_stream_kmods(unit, kernels, sources, matrix, serial=serial, signed=signed)
         case PackageKind.CERTIFICATE:
             certificate = shop.signing.certificate
             assert certificate is not None  # noqa: S101  such a unit exists only where there is one
@@ -102,6 +107,8 @@ def render_late(shop: Workshop, unit: Unit, serial: int, kernels: tuple[GateKern
     if unit.kind is PackageKind.GATE:
         return render_gate(unit, kernels, serial, matrix, signed=shop.signing.certificate is not None)
     distribution = unit.distribution
+    if unit.label is not None:
+        return render_stream_release(unit, matrix, serial=serial)
     repository = client_repository(matrix.module, distribution.name, distribution.delivery, shop.settings.published_at)
     return render_release(unit, matrix, repository, serial=serial)
 
@@ -192,10 +199,6 @@ def unit_state(shop: Workshop, unit: Unit) -> UnitState:
 
 
 def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
-    delivery = unit.distribution.delivery
-    if delivery not in PUBLISHED:
-        reason = f"{unit.distribution.name} wants delivery '{delivery}', which this version does not publish yet"
-        return f"{reason} ({', '.join(d.value for d in PUBLISHED)})", None
     errors: list[object] = [sources_of(shop, unit)]
     if unit.cell is not None:
         errors.append(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))

@@ -211,7 +211,8 @@ def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutc
 
 def signer_of(shop: Workshop, unit: Unit) -> str:
     """Who signed what a result of this unit holds, "" where nothing is signed: signers are never mixed."""
-    return shop.signing.identity if unit.kind in (PackageKind.KMOD, PackageKind.CERTIFICATE) else ""
+    signed = (PackageKind.KMOD, PackageKind.STREAM_KMODS, PackageKind.CERTIFICATE)
+    return shop.signing.identity if unit.kind in signed else ""
 
 
 def earlier_result(

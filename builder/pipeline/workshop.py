@@ -28,7 +28,13 @@ ArchiveId: TypeAlias = tuple[str, str, PackageKind]  # driver version, arch, wha
 T = TypeVar("T")
 
 # What is made of a kernel tree or its objects; the rest only names the flavor.
-_OF_A_TREE = (PackageKind.KMOD, PackageKind.OBJECTS, PackageKind.DKMS, PackageKind.OPEN_SOURCE)
+_OF_A_TREE = (
+    PackageKind.KMOD,
+    PackageKind.STREAM_KMODS,
+    PackageKind.OBJECTS,
+    PackageKind.DKMS,
+    PackageKind.OPEN_SOURCE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

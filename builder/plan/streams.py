@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Profile, Stream
-from builder.model.naming import OPTIONAL_PACKAGES
+from builder.model.naming import OPTIONAL_PACKAGES, stream_package
 from builder.model.nevra import Nevra
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.plan.units import candidates, streams_of
@@ -111,25 +111,52 @@ def _plan(
 
 
 def units_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tuple[UnitOutcome, ...]:
-    """Outcomes whose RPMs belong into a stream: of its drivers, of its flavor and way of delivery, in id order."""
+    """Outcomes whose RPMs belong into a stream: of its drivers, of its flavor and way of delivery, in id order.
+
+    Where the stream stands in package names, only packages that carry it do.
+    """
     stream = plan.stream
     return tuple(
         outcome
         for _, outcome in sorted(outcomes.items())
-        if outcome.ok and outcome.unit.driver in plan.drivers and _belongs(outcome.unit, stream)
+        if outcome.ok
+        and outcome.unit.driver in plan.drivers
+        and outcome.unit.label == (stream.label if outcome.unit.distribution.plain else None)
+        and (outcome.unit.label is not None or belongs(outcome.unit, stream))
     )
 
 
-def offered_profiles(stream: Stream, version: str, packages: Iterable[Nevra]) -> tuple[Profile, ...]:
+def cells_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tuple[UnitOutcome, ...]:
+    """Outcomes of the cells whose modules a stream carries, in whatever package, in id order."""
+    return tuple(
+        outcome
+        for _, outcome in sorted(outcomes.items())
+        if outcome.ok
+        and outcome.unit.kind is PackageKind.KMOD
+        and outcome.unit.driver in plan.drivers
+        and belongs(outcome.unit, plan.stream)
+    )
+
+
+def offered_profiles(
+    stream: Stream, version: str, packages: Iterable[Nevra], label: str | None = None
+) -> tuple[Profile, ...]:
     """The profiles of a stream whose newest driver is ``version``: not those that name what only other drivers have.
 
+    ``label``: the stream's, where it stands in package names; then the profiles have the names of its packages.
     A profile that lacks anything else is left in, for the publication to refuse it.
     """
     names = {nevra.name for nevra in packages if nevra.evr.version == version}
-    return tuple(p for p in stream.profiles if not (set(p.packages) & set(OPTIONAL_PACKAGES)) - names)
+    optional = {stream_package(name, label) for name in OPTIONAL_PACKAGES}
+    profiles = (
+        replace(p, packages=tuple(dict.fromkeys(stream_package(name, label) for name in p.packages)))
+        for p in stream.profiles
+    )
+    return tuple(p for p in profiles if not (set(p.packages) & optional) - names)
 
 
-def _belongs(unit: Unit, stream: Stream) -> bool:
+def belongs(unit: Unit, stream: Stream) -> bool:
+    """Whether a unit of one of its drivers is part of a stream, by its flavor and way of delivery."""
     match unit.kind:
         case PackageKind.KMOD | PackageKind.OBJECTS:
             return stream.kmods is Kmods.PRECOMPILED and unit.flavor is stream.flavor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from builder.model.cells import Cell, PackageKind, Unit
@@ -96,7 +96,8 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
                 yield _as(base, PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN)
         if any(kmods is Kmods.PRECOMPILED for _, kmods in combinations):
             yield _as(base, PackageKind.CERTIFICATE)
-            yield _as(base, PackageKind.DNF_PLUGIN)
+            if not distribution.plain:  # its package manager is no dnf
+                yield _as(base, PackageKind.DNF_PLUGIN)
         for flavor, kmods in combinations:
             kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
             yield _as(base, kind, flavor=flavor)
@@ -146,3 +147,22 @@ def gate_unit(base: Unit, flavor: Flavor, kmods: Kmods) -> Unit:
 def release_unit(base: Unit, stream: Stream) -> Unit:
     """The package that selects a stream where there are no modules."""
     return replace(_as(base, PackageKind.RELEASE), stream=stream.name)
+
+
+# What has no package of its own where the stream stands in names: a capability of the stream's nvidia-driver.
+_FOLDED = (PackageKind.CUDA_DRIVERS, PackageKind.OPEN_META, PackageKind.DNF_PLUGIN, PackageKind.KMOD)
+
+
+def stream_units(stream: Stream, units: Iterable[Unit]) -> tuple[Unit, ...]:
+    """The packages of one driver in a stream that stands in their names; ``units`` are the driver's that belong to it.
+
+    The package that says which stream, the gate, the modules (one package for all kernels, or DKMS's sources), and each of
+    ``units`` under the stream's name.
+    """
+    mine = [unit for unit in units if unit.kind not in _FOLDED]
+    base = next(unit for unit in mine if unit.kind is PackageKind.DRIVER)
+    own = [release_unit(base, stream), gate_unit(base, stream.flavor, stream.kmods)]
+    own += [_as(base, PackageKind.STREAM_KMODS)] if stream.kmods is Kmods.PRECOMPILED else []
+    return tuple(
+        replace(unit, label=stream.label, flavor=stream.flavor, kmods=stream.kmods) for unit in (*own, *mine)
+    )

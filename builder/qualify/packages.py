@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from builder.model.cells import Artifact, Check, PackageKind, Unit, Verdict
 from builder.model.matrix import Matrix
-from builder.model.naming import driver_ev, package_nevras
+from builder.model.naming import driver_ev, name_for, package_nevras, plain_names
 from builder.qualify.checks import LEVEL, check
+from builder.tools.oldrpm import old_rpm_faults
 from builder.tools.rpms import RpmHeader, read_header
 
 _LIBDIR = "/usr/lib64/"
@@ -17,6 +18,7 @@ _LIBRARIES = (_LIBDIR, "/usr/share/nvidia")
 _MAN = "/usr/share/man/man1/"
 # What each package may hold, beside its licence: prefixes of absolute paths.
 _PREFIXES: dict[str, tuple[str, ...]] = {
+    "kmod-nvidia-stream": ("/usr/lib/nvidia-kmod/",),
     "nvidia-kmod-common": (
         "/usr/lib/modprobe.d/nvidia",
         "/usr/lib/udev/rules.d/",
@@ -89,14 +91,21 @@ def qualify_packages(unit: Unit, artifacts: Sequence[Artifact], matrix: Matrix, 
         _check_files(unit, headers),
         _check_twice(headers),
         check("dependencies", list(_dependency_faults(unit, headers, matrix)), passed=["as designed"]),
+        *([_check_old_rpm(artifacts)] if unit.distribution.plain else []),
     )
     return Verdict(unit_id=unit.id, level=LEVEL, checks=checks)
+
+
+def _check_old_rpm(artifacts: Sequence[Artifact]) -> Check:
+    faults = [f"{path.name}: {fault}" for path, fault in old_rpm_faults([a.path for a in artifacts])]
+    return check("rpm 4.11", faults, passed=[f"{len(artifacts)} packages hold nothing that it does not know"])
 
 
 def _check_files(unit: Unit, headers: Mapping[str, RpmHeader]) -> Check:
     faults = []
     for name, header in headers.items():
-        prefixes = tuple(p.format(version=unit.driver.version) for p in _PREFIXES.get(name, ()))
+        base = plain_names(unit).get(name, name)
+        prefixes = tuple(p.format(version=unit.driver.version) for p in _release_files(unit, base))
         if unit.kind is PackageKind.COMPAT32:
             prefixes = tuple(p for p in prefixes if p != _LIBDIR) + _LIBDIR32
         faults += [
@@ -106,6 +115,12 @@ def _check_files(unit: Unit, headers: Mapping[str, RpmHeader]) -> Check:
         ]
     count = sum(len(header.files) for header in headers.values())
     return check("files", faults, passed=[f"{count} files and folders where they belong"])
+
+
+def _release_files(unit: Unit, base: str) -> tuple[str, ...]:
+    if unit.kind is PackageKind.RELEASE and unit.label is not None:
+        return ("/usr/sbin/nvidia-driver-stream", "/usr/share/nvidia-driver-release")  # it selects no repository
+    return _PREFIXES.get(base, ())
 
 
 def _belongs(path: str, prefixes: Sequence[str]) -> bool:
@@ -130,6 +145,8 @@ def _check_twice(headers: Mapping[str, RpmHeader]) -> Check:
 
 def _dependency_faults(unit: Unit, headers: Mapping[str, RpmHeader], matrix: Matrix) -> Iterable[str]:
     ev = driver_ev(unit.driver, matrix)
+    headers = {plain_names(unit).get(name, name): header for name, header in headers.items()}
+    gated = f"{name_for(unit, PackageKind.GATE.value)} = {ev}"
     libraries = headers.get("nvidia-driver-cuda-libs")
     if libraries is not None:
         for requirement in libraries.requires:
@@ -137,11 +154,14 @@ def _dependency_faults(unit: Unit, headers: Mapping[str, RpmHeader], matrix: Mat
             if "kmod" in requirement and not requirement.endswith(" if nvidia-kmod-common)"):
                 yield f"nvidia-driver-cuda-libs requires {requirement}"
     driver = headers.get("nvidia-driver")
-    if unit.kind is PackageKind.DRIVER and driver is not None and f"nvidia-kmod-common = {ev}" not in driver.requires:
-        yield f"nvidia-driver lacks nvidia-kmod-common = {ev}"
+    if unit.kind is PackageKind.DRIVER and driver is not None and gated not in driver.requires:
+        yield f"nvidia-driver lacks {gated}"
     for name in ("nvidia-fabricmanager", "nvidia-imex"):
-        if name in headers and f"nvidia-kmod-common = {ev}" not in headers[name].requires:
-            yield f"{name} lacks nvidia-kmod-common = {ev}"
+        if name in headers and gated not in headers[name].requires:
+            yield f"{name} lacks {gated}"
+    if unit.label is not None and unit.kind is not PackageKind.RELEASE:
+        together = f"{name_for(unit, PackageKind.RELEASE.value)} = {ev}"
+        yield from (f"{name} lacks {together}" for name, header in headers.items() if together not in header.requires)
     gate = headers.get("nvidia-kmod-common")
     if unit.kind is PackageKind.GATE and gate is not None and f"nvidia-kmod = {ev}" not in gate.provides:
         yield f"nvidia-kmod-common lacks Provides: nvidia-kmod = {ev}"

@@ -11,9 +11,11 @@ from builder.render.metas import (
     render_dnf_plugin,
     render_open_meta,
     render_release,
+    render_stream_release,
 )
 from builder.render.mock import render_mock_config
 from builder.render.open_tree import OPEN_TREE_FOLDER, render_open_source, render_open_tree
+from builder.render.stream_kmods import render_stream_kmods
 
 __all__ = [
     "MODULES_FOLDER",
@@ -36,4 +38,6 @@ __all__ = [
     "render_open_source",
     "render_open_tree",
     "render_release",
+    "render_stream_kmods",
+    "render_stream_release",
 ]

@@ -13,11 +13,21 @@ from fnmatch import fnmatchcase
 from builder.errors import RenderError
 from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Matrix
-from builder.model.naming import FABRICMANAGER_PACKAGES, beyond_ours, driver_ev, of_arch, package_nevra
+from builder.model.naming import (
+    FABRICMANAGER_PACKAGES,
+    beyond_ours,
+    driver_ev,
+    driver_evr,
+    name_for,
+    of_arch,
+    package_nevra,
+    stream_provides,
+    stream_requires,
+)
 from builder.model.sources import ArchiveMember, DriverArchive, DriverSources, SpecFile
 from builder.render.manifest import CUDA_LIBS, LIBDIR, Placed, owned_folders
 from builder.render.templates import fill_spec
-from builder.render.values import require_name, require_nevra, require_payload, require_word
+from builder.render.values import require_name, require_nevra, require_word, unit_payload
 
 _FM, _FM_DEVEL = FABRICMANAGER_PACKAGES
 _NSCQ, _IMEX, _GATE = PackageKind.NSCQ.value, PackageKind.IMEX.value, PackageKind.GATE.value
@@ -77,6 +87,7 @@ class _Package:
     name: str
     summary: str
     description: str
+    provides: tuple[str, ...]
     requires: tuple[str, ...]
     former: tuple[str, ...]
     folders: tuple[str, ...]
@@ -93,20 +104,20 @@ def render_archive(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial
     files: dict[str, list[Placed]] = {}
     for file in _placed(unit.kind, archive):
         files.setdefault(file.package, []).append(file)
-    if nevra.name not in files:
+    if unit.kind.value not in files:
         raise RenderError(f"{archive.file.filename}: holds nothing of {nevra.name}")
     text = fill_spec(
         "nvidia-archive.spec.j2",
         nevra=nevra,
         version=unit.driver.version,
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
         source=require_word(archive.file.filename, "source file name"),
         top=require_word(archive.top, "top folder"),
         ev=driver_ev(unit.driver, matrix),
         beyond=beyond_ours(matrix),
         licenses=tuple(require_word(m.path, "licence") for m in archive.members if _is_license(m)),
-        packages=tuple(_package(name, files[name], unit, matrix) for name in _SUMMARIES if name in files),
+        packages=tuple(_package(name, files[name], unit, matrix, serial) for name in _SUMMARIES if name in files),
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(archive.file,))
 
@@ -145,18 +156,21 @@ def _is_license(member: ArchiveMember) -> bool:
     return any(fnmatchcase(member.path, pattern) for pattern in _LICENSES)
 
 
-def _package(name: str, files: list[Placed], unit: Unit, matrix: Matrix) -> _Package:
+def _package(name: str, files: list[Placed], unit: Unit, matrix: Matrix, serial: int) -> _Package:
     ev = driver_ev(unit.driver, matrix)
     # A service is of use beside its modules only; a library also where those are none of its host's business.
-    hard = (f"{_GATE} = {ev}", f"{of_arch(CUDA_LIBS, unit.arch)} = {ev}")
+    hard = (f"{name_for(unit, _GATE)} = {ev}", f"{of_arch(name_for(unit, CUDA_LIBS), unit.arch)} = {ev}")
+    soft = () if unit.distribution.plain else (f"({_GATE} = {ev} if {_GATE})",)
     services = tuple(posixpath.basename(f.path) for f in files if f.folder == _UNITS)
     branch = require_name(unit.driver.branch, "branch")
     return _Package(
-        name=name,
+        name=name_for(unit, name),
         summary=_SUMMARIES[name],
         description=_DESCRIPTIONS[name],
-        requires=hard if name in (_FM, _IMEX) else (f"({_GATE} = {ev} if {_GATE})",),
-        former=tuple(former.format(branch=branch) for former in _FORMER[name]),
+        provides=stream_provides(unit, name, driver_evr(unit.driver, unit.distribution, matrix, serial=serial)),
+        requires=(*stream_requires(unit, matrix), *(hard if name in (_FM, _IMEX) else soft)),
+        # Where the stream stands in names, a package that obsoletes another's would move hosts to its stream.
+        former=() if unit.distribution.plain else tuple(former.format(branch=branch) for former in _FORMER[name]),
         folders=owned_folders(f.path for f in files),
         files=tuple(files),
         services=services,

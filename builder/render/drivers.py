@@ -13,9 +13,12 @@ from builder.model.naming import (
     COMPAT32_PACKAGES,
     DRIVER_PACKAGES,
     driver_ev,
+    name_for,
     of_arch,
     package_arch,
     package_nevra,
+    stream_provides,
+    stream_requires,
 )
 from builder.model.nevra import Evr, Nevra
 from builder.model.sources import DriverSources, SpecFile
@@ -32,7 +35,7 @@ from builder.render.manifest import (
     place_files,
 )
 from builder.render.templates import fill_spec
-from builder.render.values import require_nevra, require_payload, require_word
+from builder.render.values import require_nevra, require_word, unit_payload
 
 _SUMMARIES = {
     DRIVER: "NVIDIA driver: display server parts and tools",
@@ -64,6 +67,7 @@ class _Package:
     summary: str
     description: str
     auto: bool  # let rpm read sonames from the files
+    provides: tuple[str, ...]
     requires: tuple[str, ...]
     recommends: tuple[str, ...]
     suggests: tuple[str, ...]
@@ -86,11 +90,13 @@ def render_driver(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial:
     ev = driver_ev(unit.driver, matrix)
     packages = []
     for name in names:
-        requires, recommends = _dependencies(name, names, nevra.evr, unit.arch)
+        requires, recommends = _dependencies(name, names, nevra.evr, unit)
         # Never installed because of it (dnf leaves suggestions alone): it says what belongs to this driver, so that a
         # publication without it is found to be half of one.
         suggests = (f"{of_arch(name, COMPAT32_ARCHES[unit.arch])} = {ev}",) if name in small else ()
-        packages.append(_package(name, files, nevra.evr, requires, recommends, suggests))
+        if unit.distribution.plain:
+            recommends, suggests = (), ()
+        packages.append(_package(unit, matrix, name, files, nevra.evr, requires, recommends, suggests))
     return _spec(unit, sources, matrix, nevra, packages)
 
 
@@ -112,7 +118,9 @@ def render_compat32(unit: Unit, sources: DriverSources, matrix: Matrix, *, seria
         others = [GATE, *([of_arch(name, unit.arch)] if name in beside else [])]
         requires = tuple(f"({other} = {ev} if {other})" for other in others)
         recommends = tuple(of_arch(loader, package_arch(unit)) for loader in _LOADERS32 if name == LIBS)
-        packages.append(_package(name, files, nevra.evr, requires, recommends))
+        if unit.distribution.plain:  # what they have in common with their stream keeps them of one version there
+            requires, recommends = (), ()
+        packages.append(_package(unit, matrix, name, files, nevra.evr, requires, recommends))
     return _spec(unit, sources, matrix, nevra, packages)
 
 
@@ -142,17 +150,19 @@ def _spec(unit: Unit, sources: DriverSources, matrix: Matrix, nevra: Nevra, pack
         nevra=nevra,
         version=unit.driver.version,
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
         source=require_word(sources.userspace.filename, "source file name"),
         licensed=licensed,
         unpacked=tuple(sorted(unpacked | ({"LICENSE"} if licensed else set()))),
         packages=tuple(packages),
-        main=next((package for package in packages if package.name == nevra.name), None),
+        main=next((package for package in packages if package.name == name_for(unit, DRIVER)), None),
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(sources.userspace,))
 
 
 def _package(
+    unit: Unit,
+    matrix: Matrix,
     name: str,
     files: Mapping[str, list[Placed]],
     evr: Evr,
@@ -165,11 +175,12 @@ def _package(
     if name == FIRMWARE:
         paths.append(f"/usr/lib/firmware/nvidia/{evr.version}/any")  # its folder is there without files too
     return _Package(
-        name=name,
+        name=name_for(unit, name),
         summary=_SUMMARIES[name],
         description=_DESCRIPTIONS[name],
         auto=name != FIRMWARE,  # firmware is ELF for another processor
-        requires=requires,
+        provides=(*stream_provides(unit, name, evr), *(_folded(unit, evr) if name == DRIVER else ())),
+        requires=(*stream_requires(unit, matrix), *requires),
         recommends=recommends,
         suggests=suggests,
         folders=owned_folders(paths),
@@ -177,15 +188,35 @@ def _package(
     )
 
 
-def _dependencies(name: str, names: Collection[str], evr: Evr, arch: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _folded(unit: Unit, evr: Evr) -> tuple[str, ...]:
+    """What stands for packages of their own in other deliveries; CUDA asks for cuda-drivers.
+
+    The package that a switch names provides it itself: yum removes what requires a package that leaves, unless one that
+    comes with the same command provides the same.
+    """
+    if unit.label is None:
+        return ()
+    names = ["cuda-drivers", f"cuda-drivers-{unit.driver.branch}"]
+    names += [PackageKind.OPEN_META.value] if unit.flavor is Flavor.OPEN else []
+    return tuple(f"{name} = {evr}" for name in names)
+
+
+def _dependencies(
+    name: str, names: Collection[str], evr: Evr, unit: Unit
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Requires and Recommends between the packages of one driver; the gate is asked for by those that need modules.
 
     Libraries are asked for with their architecture: a 32-bit package of the same name would not do.
     """
-    same = {other: f"{of_arch(other, arch) if other in COMPAT32_PACKAGES else other} = {evr}" for other in names}
-    gate = f"{GATE} = {evr.epoch}:{evr.version}"
-    if name == DRIVER:
-        return (gate, *(same[n] for n in (LIBS, MODPROBE) if n in same)), ()
-    if name == CUDA:
-        return (gate, *(same[n] for n in (CUDA_LIBS, MODPROBE) if n in same)), ("ocl-icd",)
+    called = {other: name_for(unit, other) for other in names}
+    same = {
+        other: f"{of_arch(called[other], unit.arch) if other in COMPAT32_PACKAGES else called[other]} = {evr}"
+        for other in names
+    }
+    gate = f"{name_for(unit, GATE)} = {evr.epoch}:{evr.version}"
+    wanted: dict[str, tuple[str, ...]] = {DRIVER: (LIBS, MODPROBE), CUDA: (CUDA_LIBS, MODPROBE)}
+    if unit.distribution.plain:  # nothing can be recommended; and one name brings the whole driver
+        wanted = {DRIVER: (LIBS, CUDA, MODPROBE, FIRMWARE), CUDA: (CUDA_LIBS, MODPROBE, FIRMWARE)}
+    if name in wanted:
+        return (gate, *(same[n] for n in wanted[name] if n in same)), ("ocl-icd",) if name == CUDA else ()
     return (), _LOADERS if name == LIBS else ()

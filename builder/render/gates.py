@@ -8,11 +8,21 @@ from itertools import pairwise
 from builder.errors import RenderError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
-from builder.model.matrix import Delivery, Flavor, Kmods, Matrix, PackageRef
-from builder.model.naming import beyond_ours, dkms_capability, driver_ev, gate_capability, gate_nevra, kmod_name
+from builder.model.matrix import Flavor, Kmods, Matrix, PackageRef
+from builder.model.naming import (
+    beyond_ours,
+    dkms_capability,
+    driver_ev,
+    gate_capability,
+    gate_nevra,
+    kmod_name,
+    name_for,
+    stream_provides,
+    stream_requires,
+)
 from builder.model.sources import SpecFile
 from builder.render.templates import fill_spec
-from builder.render.values import require_name, require_nevra, require_payload, require_word
+from builder.render.values import require_name, require_nevra, require_word, unit_payload
 
 
 def render_gate(
@@ -21,8 +31,8 @@ def render_gate(
     """The spec of nvidia-kmod-common for one driver × flavor × way of delivery.
 
     ``signed``: the modules are, and the certificate's package is recommended. ``kernels`` are all kernels of the unit's
-    distribution × arch, with the kmod each has. Raises RenderError for a distribution without boolean dependencies, and
-    for a precompiled gate without any kmod.
+    distribution × arch, with the kmod each has. Where the stream stands in package names it requires the stream's one
+    package of modules, which knows the kernels. Raises RenderError for a precompiled gate without any kmod.
     """
     flavor, kmods = _checked(unit)
     known = sorted(kernels, key=lambda k: (k.kernel.core.name, k.kernel.core.evr))
@@ -33,6 +43,7 @@ def render_gate(
         raise RenderError(f"{unit.id}: no kernel has a module, so there is nothing to let in")
     nevra = require_nevra(gate_nevra(unit, serial, matrix))
     ev = driver_ev(unit.driver, matrix)
+    plain = unit.distribution.plain
     requires, recommends = _firmware(flavor, ev)
     beside = [f"{PackageKind.CERTIFICATE.value} = {ev}"] if signed else []
     beside.append(f"({PackageKind.DNF_PLUGIN.value} = {ev} if python3-dnf)")  # of use where dnf 4 is
@@ -45,13 +56,17 @@ def render_gate(
         kmods=kmods.value,
         dkms=dkms,
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
         capability=gate_capability(flavor),
         beyond=beyond_ours(matrix),
-        obsoletes=_obsoletes(known, flavor, kmods),
-        requires=(*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
-        recommends=(*recommends, *([] if dkms else beside)),
-        conflicts=() if dkms else tuple(kernel_conflicts(known, unit.distribution.other_kernels)),
+        plain=plain,
+        modules=name_for(unit, PackageKind.STREAM_KMODS.value),
+        stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),
+        stream_requires=stream_requires(unit, matrix),
+        obsoletes=() if plain else _obsoletes(known, flavor, kmods),
+        requires=_of_stream(unit, ev) if plain else (*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
+        recommends=() if plain else (*recommends, *([] if dkms else beside)),
+        conflicts=() if dkms or plain else tuple(kernel_conflicts(known, unit.distribution.other_kernels)),
         kept_out=tuple(n for n in unit.distribution.other_kernels if n not in {k.kernel.core.name for k in known}),
         supported=tuple(f"{k.kernel.core}" for k in known if k.kmod),
     )
@@ -84,6 +99,30 @@ def _selections(known: Sequence[GateKernel]) -> tuple[str, ...]:
     return tuple(f"({k.kmod.name} = {k.kmod.evr} if {k.kernel.core})" for k in known if k.kmod)
 
 
+def plain_conflicts(known: Sequence[GateKernel], others: Sequence[str] = ()) -> Iterator[str]:
+    """As ``kernel_conflicts`` where a dependency can name one package only: gaps hold the kernels that are known in them.
+
+    A kernel between two supported ones that the matrix does not know is not kept out.
+    """
+    for name in dict.fromkeys((*(k.kernel.core.name for k in known), *others)):
+        mine = [k for k in known if k.kernel.core.name == name]
+        supported = [k.kernel.core for k in mine if k.kmod]
+        if not supported:
+            yield name
+            continue
+        first, last = supported[0].evr, supported[-1].evr
+        yield f"{name} < {first}"
+        for kernel in mine:
+            if kernel.kmod is None and first < kernel.kernel.core.evr < last:
+                yield f"{kernel.kernel.core}"
+        yield f"{name} > {last}"
+
+
+def _of_stream(unit: Unit, ev: str) -> tuple[str, ...]:
+    """The modules of the stream; firmware is asked for by the packages of the driver, which know whether there is any."""
+    return (f"{name_for(unit, PackageKind.STREAM_KMODS.value)} = {ev}",)
+
+
 def _dkms(flavor: Flavor, ev: str) -> tuple[str, ...]:
     return (f"dkms-nvidia = {ev}", f"{dkms_capability(flavor)} = {ev}")
 
@@ -108,11 +147,8 @@ def _firmware(flavor: Flavor, ev: str) -> tuple[tuple[str, ...], tuple[str, ...]
 def _checked(unit: Unit) -> tuple[Flavor, Kmods]:
     if unit.flavor is None or unit.kmods is None:
         raise RenderError(f"{unit.id}: a gate needs a flavor and a way of delivery")
-    if unit.distribution.delivery is Delivery.BRANCH_PACKAGES:
-        raise RenderError(
-            f"{unit.id}: the gate needs rpm's boolean dependencies;"
-            f" delivery '{unit.distribution.delivery}' is not supported yet"
-        )
+    if unit.distribution.plain and unit.label is None:
+        raise RenderError(f"{unit.id}: delivery '{unit.distribution.delivery}' has a gate in each stream only")
     return unit.flavor, unit.kmods
 
 

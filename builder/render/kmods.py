@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from builder.errors import RenderError
-from builder.model.cells import Cell, Unit
+from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Driver, Flavor, Kernel, Matrix
 from builder.model.naming import (
     CONFTEST_ANSWERS,
@@ -18,11 +20,13 @@ from builder.model.naming import (
     object_capability,
     objects_folder,
     package_nevra,
+    stream_provides,
+    stream_requires,
 )
 from builder.model.patches import Patch, patches_of
 from builder.model.sources import DriverSources, KernelObject, SourceFile, SpecFile
 from builder.render.templates import fill_spec, spec_source
-from builder.render.values import require_name, require_nevra, require_payload, require_word
+from builder.render.values import require_name, require_nevra, require_payload, require_word, unit_payload
 
 # All modules that NVIDIA's Makefile builds when their folder is in the tree (kernel-open/Makefile, NV_KERNEL_MODULES).
 MAKEFILE_MODULES = ("nvidia", "nvidia-uvm", "nvidia-vgpu-vfio", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
@@ -118,10 +122,13 @@ def render_objects(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial
         flavor=flavor.value,
         license=LICENSES[flavor],
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
         objects=tuple({"filename": o.filename, "capability": object_capability(o.sha256)} for o in objects),
         join=JOIN_CAPABILITY,
         folder=objects_folder(unit.driver, flavor),
+        static=unit.distribution.plain,  # its rpm is linked with no libzstd
+        stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),
+        stream_requires=stream_requires(unit, matrix),
     )
     own = tuple(spec_source(name) for name in ("nvidia-kmod-join", "nvidia-kmod-unpatch.c"))
     theirs = tuple(SourceFile(filename=o.filename, path=o.path, sha256=o.sha256, size=o.size) for o in objects)
@@ -143,14 +150,24 @@ def render_dkms(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial: i
         flavor=flavor.value,
         license=LICENSES[flavor],
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
         source=tree.filename,
         capability=dkms_capability(flavor),
+        requires=() if unit.distribution.plain else (f"{PackageKind.GATE.value} = {driver_ev(unit.driver, matrix)}",),
+        stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),
+        stream_requires=stream_requires(unit, matrix),
+        plain=unit.distribution.plain,
+        kernels=_packages(k.core.name for k in unit.distribution.kernels if k.arch == unit.arch),
+        trees=_packages(k.devel.name for k in unit.distribution.kernels if k.arch == unit.arch),
         modules=_modules(unit.driver),
         excluded=_excluded(unit.driver),
         folder=f"/usr/src/nvidia-{unit.driver.version}",
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree,))
+
+
+def _packages(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(require_name(name, "kernel package") for name in names))
 
 
 def _kernel_tree(sources: DriverSources, flavor: Flavor, driver: Driver) -> SourceFile:

@@ -9,11 +9,20 @@ from dataclasses import replace
 from builder.errors import RenderError
 from builder.model.cells import Unit
 from builder.model.matrix import Flavor, Matrix
-from builder.model.naming import OWN_PACKAGES, STREAM_VARIABLE, driver_ev, gate_capability, package_nevra
+from builder.model.naming import (
+    OWN_PACKAGES,
+    STREAM_VARIABLE,
+    driver_ev,
+    gate_capability,
+    package_nevra,
+    stream_mark,
+    stream_provides,
+    stream_requires,
+)
 from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
 from builder.render.templates import fill_spec, spec_source
-from builder.render.values import require_name, require_nevra, require_payload
+from builder.render.values import require_name, require_nevra, unit_payload
 
 _LINE = 76  # characters of base64
 
@@ -70,6 +79,25 @@ def render_release(unit: Unit, matrix: Matrix, repository: ClientRepository, *, 
     return replace(spec, sources=(spec_source("nvidia-driver-stream"),))
 
 
+def render_stream_release(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
+    """The spec of the package that says which stream a host has, where the stream stands in package names.
+
+    All of the stream's packages require it, and of two streams' only one can be installed. Raises RenderError for a unit
+    without label.
+    """
+    if unit.label is None:
+        raise RenderError(f"{unit.id}: this release package needs a stream's label")
+    spec = _render(
+        "nvidia-driver-stream-release.spec.j2",
+        unit,
+        matrix,
+        serial,
+        label=require_name(unit.label, "stream"),
+        mark=stream_mark(unit.label),
+    )
+    return replace(spec, sources=(spec_source("nvidia-driver-stream-packages"),))
+
+
 def _render(template: str, unit: Unit, matrix: Matrix, serial: int, **more: object) -> SpecFile:
     nevra = require_nevra(package_nevra(unit, matrix, serial=serial))
     text = fill_spec(
@@ -80,7 +108,9 @@ def _render(template: str, unit: Unit, matrix: Matrix, serial: int, **more: obje
         branch=require_name(unit.driver.branch, "branch"),
         capability=gate_capability(Flavor.OPEN),
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
+        stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),
+        stream_requires=stream_requires(unit, matrix),
         **more,
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from builder.errors import RenderError
 from builder.model.cells import Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Matrix
-from builder.model.naming import driver_evr, package_nevra
+from builder.model.naming import driver_evr, package_nevra, stream_provides, stream_requires
 from builder.model.nevra import Nevra
 from builder.model.sources import DriverSources, SourceFile, SpecFile
 from builder.render.templates import fill_spec
-from builder.render.values import require_nevra, require_payload, require_word
+from builder.render.values import require_nevra, require_word, unit_payload
 
 OPEN_TREE_FOLDER = "/usr/lib/nvidia-open-tree"  # of kernel-open/ in the package it leaves the buildroot in
 # As NVIDIA's own Makefile names what it builds from src/.
@@ -46,7 +46,9 @@ def render_open_source(unit: Unit, sources: DriverSources, matrix: Matrix, *, se
         nevra=nevra,
         version=unit.driver.version,
         vendor=matrix.vendor,
-        payload=require_payload(unit.distribution.payload),
+        payload=unit_payload(unit),
+        stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),
+        stream_requires=stream_requires(unit, matrix),
         source=require_word(tree.filename, "source file name"),
         folder=f"/usr/src/nvidia-open-{unit.driver.version}",
     )

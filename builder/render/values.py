@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from builder.errors import RenderError
+from builder.model.cells import Unit
 from builder.model.matrix import Chroot
 from builder.model.nevra import Nevra
 
@@ -53,6 +54,12 @@ def require_payload(value: str) -> str:
     if not _PAYLOAD.fullmatch(value):
         raise RenderError(f"payload {value!r} is not of the form w3.zstdio")
     return value
+
+
+def unit_payload(unit: Unit) -> str:
+    """How a unit's packages are compressed: hardly where they are only what its streams' packages are made of."""
+    inner = unit.distribution.plain and unit.label is None
+    return "w1.gzdio" if inner else require_payload(unit.distribution.payload)
 
 
 def require_chroot(chroot: Chroot) -> Chroot:

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from builder.model.matrix import Delivery, Kmods
+from builder.model.naming import stream_package
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
 from builder.report.gpus import gpus_document
@@ -61,7 +62,13 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
 
 def _commands(facts: SupportFacts) -> list[str]:
     """What an admin types: to see, to install, to switch; with streams that are there."""
-    names = [s.name for s in sorted(facts.streams, key=lambda s: (not s.default, s.name)) if s.driver_versions]
+    offered = [s for s in sorted(facts.streams, key=lambda s: (not s.default, s.name)) if s.driver_versions]
+    names = [s.name for s in offered]
+    if facts.delivery == Delivery.BRANCH_PACKAGES.value:
+        mains = [stream_package("nvidia-driver", s.label) for s in offered]
+        install = [f"yum install {name}" for name in mains[:1]]
+        swap = [f"yum swap {mains[0]}-release {name}" for name in mains[1:2]]
+        return ["yum list 'nvidia-driver-*-release'", *install, *swap]
     if facts.delivery == Delivery.BRANCH_REPOS.value:
         place = f"REPOSITORY/{facts.distribution}/{facts.arch}"
         install = [f"dnf install {place}/streams/{names[0]}/nvidia-driver-release.rpm"] if names else []

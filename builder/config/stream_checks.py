@@ -10,7 +10,7 @@ from builder.config.faults import allowed, suggest
 from builder.config.fileset import FileSet, StreamTree
 from builder.config.nodes import Node
 from builder.errors import Mistake
-from builder.model.matrix import Flavor, Kmods
+from builder.model.matrix import Delivery, Flavor, Kmods
 
 _PACKAGES = (
     "nvidia-driver",
@@ -33,6 +33,7 @@ def check_streams(files: FileSet) -> Iterator[Mistake]:
         for line, message in _stream(stream, files):
             yield Mistake(file=stream.file, line=line, message=message)
     yield from _defaults(files)
+    yield from _package_names(files)
 
 
 def _stream(stream: StreamTree, files: FileSet) -> Iterator[tuple[int, str]]:
@@ -151,6 +152,37 @@ def _defaults(files: FileSet) -> Iterator[Mistake]:
             line = extra.node.get("default").line
             message = f"default: {name} has the default stream {defaults[0].expected!r} already"
             yield Mistake(file=extra.file, line=line, message=message)
+
+
+def _package_names(files: FileSet) -> Iterator[Mistake]:
+    """Where the stream stands in package names, no two streams may have the same."""
+    reported: set[str] = set()
+    for name, distribution in files.distributions().items():
+        if distribution.get("delivery").text != Delivery.BRANCH_PACKAGES:
+            continue
+        taken: dict[str, str] = {}
+        for stream in files.streams:
+            label = _label(stream.node)
+            if not _on(stream.node, name) or label is None or any(_name_promises(stream, files)):
+                continue
+            other = taken.setdefault(label, stream.expected)
+            if other != stream.expected and stream.file not in reported:
+                reported.add(stream.file)
+                line = stream.node.get("stream").line
+                message = (
+                    f"stream: on {name} its packages would be called nvidia-driver-{label}, as those of {other!r}:"
+                )
+                yield Mistake(file=stream.file, line=line, message=f"{message} leave {name} out of one's distributions")
+
+
+def _label(stream: Node) -> str | None:
+    """As builder.model.matrix.Stream.label; None where what it is made of is not there."""
+    branch, flavor, kmods = (stream.get(key).text for key in ("branch", "flavor", "kmods"))
+    if branch == NEWEST:
+        return stream.get("stream").text or None
+    if not branch or flavor not in set(Flavor) or kmods not in set(Kmods):
+        return None
+    return f"branch-{branch}{Flavor(flavor).suffix}{'-dkms' if kmods == Kmods.DKMS else ''}"
 
 
 def _on(stream: Node, distribution: str) -> bool:

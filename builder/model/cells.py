@@ -67,8 +67,8 @@ class Unit:
     """One SRPM to build: a cell's kmod or one of the packages around a driver.
 
     ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS, OPEN_SOURCE; ``kmods`` for GATE; ``stream``
-    for RELEASE. ``label`` is set for packages that carry their stream in their names (docs/adr/0020-branch-packages.md);
-    then ``flavor`` and ``kmods`` are those of the stream.
+    for RELEASE. ``label`` is set for packages that carry their stream in their names (ADR 0020); then ``flavor`` and
+    ``kmods`` are those of the stream.
     """
 
     kind: PackageKind

@@ -226,7 +226,7 @@ class Stream:
 
     @property
     def label(self) -> str:
-        """What its packages are called by where the stream stands in their names: ``branch-535-open``, ``latest-dkms``."""
+        """What stands in its packages' names where the stream does: ``branch-535-open``, ``latest-dkms``."""
         if self.branch is None:
             return self.name
         return f"branch-{self.branch}{self.flavor.suffix}{'-dkms' if self.kmods is Kmods.DKMS else ''}"

@@ -49,13 +49,13 @@ OWN_PACKAGES = (
     *(
         kind.value
         for kind in PackageKind
-        if kind not in (PackageKind.DRIVER, PackageKind.KMOD, PackageKind.FABRICMANAGER)
+        if kind not in (PackageKind.DRIVER, PackageKind.KMOD, PackageKind.STREAM_KMODS, PackageKind.FABRICMANAGER)
     ),
     f"{PackageKind.KMOD.value}-*",
 )
 STREAM_VARIABLE = "nvidiastream"  # of dnf: which stream a host follows where there are no modules
-# Where the stream stands in package names (docs/adr/0020-branch-packages.md): what its modules' package is called, whether
-# they are joined or compiled on the host, and what has no package of its own but is a capability of nvidia-driver's.
+# Where the stream stands in package names (ADR 0020): what its modules' package is called, whether they are joined or
+# compiled on the host, and what has no package of its own but is a capability of nvidia-driver's.
 STREAM_MODULES = "kmod-nvidia"
 _FOLDED = ("cuda-drivers", "nvidia-open")
 SERVED = "nvidia-kmod-kernel"
@@ -115,8 +115,8 @@ def modules_nevra(cell: Cell, matrix: Matrix) -> Nevra:
 def stream_package(base: str, label: str | None) -> str:
     """The name of a package in the stream of that label; without one its plain name.
 
-    ``nvidia-driver-branch-535``, ``nvidia-driver-branch-535-libs``, ``nvidia-modprobe-branch-535``: as NVIDIA named them
-    for EL7.
+    ``nvidia-driver-branch-535``, ``nvidia-driver-branch-535-libs``, ``nvidia-modprobe-branch-535``: as NVIDIA's own
+    for EL7 were named.
     """
     if label is None:
         return base
@@ -130,13 +130,19 @@ def stream_package(base: str, label: str | None) -> str:
     return f"{base}-{label}"
 
 
+def stream_packages(label: str) -> frozenset[str]:
+    """The name of every package that a stream of that label can have."""
+    kinds = (kind.value for kind in PackageKind if kind is not PackageKind.KMOD)
+    return frozenset(stream_package(base, label) for base in (*DRIVER_PACKAGES, *FABRICMANAGER_PACKAGES, *kinds))
+
+
 def name_for(unit: Unit, base: str) -> str:
     """As ``stream_package``, for a unit's own stream."""
     return stream_package(base, unit.label)
 
 
 def stream_provides(unit: Unit, base: str, evr: Evr) -> tuple[str, ...]:
-    """What a stream's package provides: its plain name, so that others need not know the stream. None without stream."""
+    """What a stream's package provides: its plain name, so that others need not know the stream."""
     if unit.label is None:
         return ()
     return f"{base} = {evr}", f"{of_arch(base, package_arch(unit))} = {evr}"
@@ -150,13 +156,14 @@ def stream_requires(unit: Unit, matrix: Matrix) -> tuple[str, ...]:
 
 
 def stream_mark(label: str) -> str:
-    """A label as a version. Each stream provides its own and conflicts with lower and higher ones, never with itself."""
+    """A label as a version: each stream provides its own and conflicts with lower and higher ones, not with itself."""
     return label.replace("-", ".")
 
 
 def served_capability(core: PackageRef) -> str:
     """What a package provides that has modules for that kernel."""
     return f"{SERVED}({core.name}) = {core.evr}"
+
 
 def gate_nevra(unit: Unit, serial: int, matrix: Matrix) -> Nevra:
     """The gate of a driver × flavor × way of delivery; raises ValueError for a unit that is no gate."""

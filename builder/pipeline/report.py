@@ -108,9 +108,7 @@ def _stream(
     )
 
 
-def _profiles(
-    plan: StreamPlan, outcomes: Mapping[str, UnitOutcome], distribution: Distribution
-) -> tuple[str, ...]:
+def _profiles(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome], distribution: Distribution) -> tuple[str, ...]:
     if not plan.drivers:
         return ()
     members = artifacts_of(units_of_stream(plan, outcomes))

@@ -93,12 +93,15 @@ def render_unit(
             return render_archive(unit, sources, matrix, serial=serial)
         case PackageKind.OPEN_SOURCE:
             return render_open_source(unit, sources, matrix, serial=serial)
-        case PackageKind.CUDA_DRIVERS:
-            return render_cuda_drivers(unit, matrix, serial=serial)
-        case PackageKind.OPEN_META:
-            return render_open_meta(unit, matrix, serial=serial)
-        case PackageKind.DNF_PLUGIN:
-            return render_dnf_plugin(unit, matrix, serial=serial)
+        case PackageKind.CUDA_DRIVERS | PackageKind.OPEN_META | PackageKind.DNF_PLUGIN:
+            return _SMALL[unit.kind](unit, matrix, serial=serial)
+
+
+_SMALL = {
+    PackageKind.CUDA_DRIVERS: render_cuda_drivers,
+    PackageKind.OPEN_META: render_open_meta,
+    PackageKind.DNF_PLUGIN: render_dnf_plugin,
+}
 
 
 def render_late(shop: Workshop, unit: Unit, serial: int, kernels: tuple[GateKernel, ...] = ()) -> SpecFile:

@@ -1,4 +1,4 @@
-"""Build the packages of streams that stand in package names, once the streams are known (docs/adr/0020-branch-packages.md).
+"""Build the packages of streams that stand in package names, once the streams are known (ADR 0020).
 
 Kmods and the packages around a driver were built and qualified before, as everywhere: that is how it is known which
 drivers a stream can carry. What is published is made of the same sources under the stream's names, and of those kmods.

@@ -156,13 +156,11 @@ _FOLDED = (PackageKind.CUDA_DRIVERS, PackageKind.OPEN_META, PackageKind.DNF_PLUG
 def stream_units(stream: Stream, units: Iterable[Unit]) -> tuple[Unit, ...]:
     """The packages of one driver in a stream that stands in their names; ``units`` are the driver's that belong to it.
 
-    The package that says which stream, the gate, the modules (one package for all kernels, or DKMS's sources), and each of
-    ``units`` under the stream's name.
+    The package that says which stream, the gate, the modules (one package for all kernels, or DKMS's sources), and each
+    of ``units`` under the stream's name.
     """
     mine = [unit for unit in units if unit.kind not in _FOLDED]
     base = next(unit for unit in mine if unit.kind is PackageKind.DRIVER)
     own = [release_unit(base, stream), gate_unit(base, stream.flavor, stream.kmods)]
     own += [_as(base, PackageKind.STREAM_KMODS)] if stream.kmods is Kmods.PRECOMPILED else []
-    return tuple(
-        replace(unit, label=stream.label, flavor=stream.flavor, kmods=stream.kmods) for unit in (*own, *mine)
-    )
+    return tuple(replace(unit, label=stream.label, flavor=stream.flavor, kmods=stream.kmods) for unit in (*own, *mine))

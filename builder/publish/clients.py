@@ -21,6 +21,8 @@ def client_repository(module: str, distribution: str, delivery: Delivery, base_u
     name, place = f"{module} module streams for {distribution}", f"{base}/{distribution}/$basearch"
     if delivery is Delivery.BRANCH_REPOS:
         name, place = f"{module} stream ${STREAM_VARIABLE} for {distribution}", f"{place}/streams/${STREAM_VARIABLE}"
+    if delivery is Delivery.BRANCH_PACKAGES:
+        name = f"{module} for {distribution}, a stream by its packages' names"
     section = f"{module}-{distribution}"
     parser = configparser.ConfigParser(interpolation=None)
     parser[section] = {

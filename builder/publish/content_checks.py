@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
-from builder.model.naming import COMPAT32_ARCHES
+from builder.model.naming import COMPAT32_ARCHES, stream_package, stream_packages
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.modulemd import gate_serial, module_version
-from builder.publish.trees import RELEASE_FILE, STREAMS, release_of
+from builder.publish.trees import RELEASE_FILE, STREAMS, named_releases, release_of
 
 RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json", STREAMS, RELEASE_FILE})
 
@@ -26,17 +26,34 @@ def content_faults(content: PublicationContent) -> Iterator[str]:
     if len(defaults) > 1:
         yield f"streams {', '.join(defaults)}: only one can be the default"
     for part in content.streams:
-        for fault in _stream_faults(part):
+        for fault in _stream_faults(part, content.delivery):
             yield f"stream {part.stream.name}: {fault}"
         if content.delivery is Delivery.BRANCH_REPOS and release_of(part) is None:
             yield f"stream {part.stream.name}: not exactly one package selects it"
+    if content.delivery is Delivery.BRANCH_PACKAGES:
+        yield from _name_faults(content)
     yield from _package_faults(content)
     for name, _ in content.files:
         if name in RESERVED or "/" in name or name.startswith("."):
             yield f"file {name!r}: not a name a publication can carry"
 
 
-def _stream_faults(part: StreamContent) -> Iterator[str]:
+def _name_faults(content: PublicationContent) -> Iterator[str]:
+    """A package belongs to the one stream that stands in its name, and each driver has one that says so."""
+    owners: dict[str, str] = {}
+    for part in content.streams:
+        stream = part.stream.name
+        if sorted(a.nevra.evr.version for a in named_releases(part)) != sorted(part.driver_versions):
+            release = stream_package("nvidia-driver-release", part.stream.label)
+            yield f"stream {stream}: not exactly one {release} a driver"
+        for name in sorted({artifact.nevra.name for artifact in part.artifacts}):
+            if name not in stream_packages(part.stream.label):
+                yield f"stream {stream}: {name} does not have the stream in its name"
+            if owners.setdefault(name, stream) != stream:
+                yield f"{name}: the name of a package of both stream {owners[name]} and stream {stream}"
+
+
+def _stream_faults(part: StreamContent, delivery: Delivery) -> Iterator[str]:
     stream = part.stream
     if not part.artifacts or not part.driver_versions:
         yield "carries no driver"
@@ -47,6 +64,8 @@ def _stream_faults(part: StreamContent) -> Iterator[str]:
     for profile in stream.profiles:
         for package in sorted(set(profile.packages) - names):
             yield f"profile {profile.name}: package {package} is not among its RPMs"
+    if delivery is Delivery.BRANCH_PACKAGES:
+        return
     try:
         module_version(part.driver_versions[-1], gate_serial(part.artifacts, part.driver_versions[-1]))
     except ValueError as exc:

@@ -8,7 +8,7 @@ from builder.errors import PublishError
 from builder.model.publication import PublicationContent
 from builder.publish.generations import RECORD
 from builder.publish.module_checks import read_index
-from builder.publish.trees import read_trees
+from builder.publish.trees import read_named_streams, read_trees
 
 
 def check_default(content: PublicationContent, current: Path) -> None:
@@ -34,7 +34,9 @@ def check_default(content: PublicationContent, current: Path) -> None:
 
 def _default_of(current: Path) -> str | None:
     record = current / RECORD
-    trees = read_trees(record.read_bytes()) if record.is_file() else ()
-    if trees:
+    text = record.read_bytes() if record.is_file() else b"{}"
+    if trees := read_trees(text):
         return next((tree.name for tree in trees if tree.default), None)
+    if named := read_named_streams(text):
+        return named[0].default_stream
     return read_index(current).default_stream

@@ -107,7 +107,7 @@ def _record(content: PublicationContent, modules: bytes | None, fingerprint: str
         "arch": content.arch,
         "key": fingerprint,
         "epoch": epoch,
-        **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _trees(content)),
+        **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _streams(content)),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
         "packages": [
             {"file": href, "nevra": artifact.nevra.artifact, "sha256": artifact.sha256}
@@ -117,7 +117,7 @@ def _record(content: PublicationContent, modules: bytes | None, fingerprint: str
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _trees(content: PublicationContent) -> dict[str, object]:
+def _streams(content: PublicationContent) -> dict[str, object]:
     return {"delivery": content.delivery.value, "streams": stream_rows(content)}
 
 
@@ -168,10 +168,10 @@ def _build(
             except FileNotFoundError as exc:
                 raise PublishError(f"{artifact.nevra}: {artifact.path} is not there") from exc
         try:
-            if modules is not None:
-                written = [write_metadata(folder, list(expected), modules, epoch=epoch)]
-            else:
+            if content.delivery is Delivery.BRANCH_REPOS:
                 written = write_trees(folder, content, _place, epoch=epoch)
+            else:
+                written = [write_metadata(folder, list(expected), modules, epoch=epoch)]
         except ToolError as exc:
             raise PublishError(f"{subject}: {exc.message}") from exc
         for repomd in written:

@@ -19,16 +19,18 @@ import solv
 
 from builder.errors import ToolError
 from builder.model.cells import PackageKind
-from builder.model.naming import COMPAT32_ARCHES, repository_arch
+from builder.model.naming import COMPAT32_ARCHES, SERVED, repository_arch
 from builder.publish.generations import RECORD
 from builder.publish.module_checks import OWN, IndexedStream, read_index
-from builder.publish.trees import read_trees
+from builder.publish.trees import read_named_streams, read_trees
 from builder.tools.createrepo import read_repomd
 
-_DRIVER, _DKMS, _CUDA_DRIVERS = "nvidia-driver", "dkms-nvidia", "cuda-drivers"
+# Whatever a package is called, it provides one of these names.
+_DRIVER, _DKMS, _CUDA_DRIVERS, _RELEASE = "nvidia-driver", "dkms-nvidia", "cuda-drivers", PackageKind.RELEASE.value
 _GATE, _KMOD = "nvidia-kmod-common", "kmod-nvidia-"
 _TOGETHER = 3  # kernels that a host keeps: dnf's installonly_limit
 _ATOM = re.compile(r"(?P<name>[^\s()]+(?:\([^\s()]*\))*)(?:\s*(?P<sign><=|>=|=|<|>)\s*(?P<evr>[^\s()]+))?")
+_SERVES = re.compile(rf"{SERVED}\((\S+)\)( = \S+)")  # a package with the modules of many kernels provides it for each
 _IF_KERNEL = re.compile(r" if (\S+ = [^\s()]+)\)$")  # a gate requires (its module if a kernel)
 _JOINS = frozenset({"and", "or", "with", "without", "else", "if", "unless"})
 _DEPENDENCIES = (
@@ -80,6 +82,7 @@ class _Generation:
     streams: dict[str, IndexedStream]
     packages: dict[str, dict[str, Any]]  # stream → artifact → solvable; a tree of its own has solvables of its own
     trees: bool = False  # a metadata tree a stream instead of module documents
+    named: bool = False  # the stream stands in package names: hosts see all streams
 
     def of(self, stream: str) -> list[Any]:
         """The solvables of a stream."""
@@ -106,7 +109,10 @@ class _Trials:
             self.pool.set_flag(getattr(solv.Pool, flag), 1)
         self.new = self._load(folder)
         self.old = self._load(previous) if previous is not None else _Generation(streams={}, packages={})
-        if self.old.trees is not self.new.trees:  # hosts of the one do not see the other
+        self.newest: dict[tuple[int, str], str | None] = {}
+        self.provided: dict[int, frozenset[str]] = {}
+        if (self.old.trees, self.old.named) != (self.new.trees, self.new.named):
+            # Hosts of the one delivery do not see the other.
             self.old = _Generation(streams={}, packages={})
         everything = [*self.new.all(), *self.old.all()]
         self.arch = repository_arch(s.arch for s in everything) or "noarch"
@@ -114,7 +120,7 @@ class _Trials:
         self.others = self.pool.add_repo("distribution")
         self.kernels = self._kernels(everything)
         self.base = self._base(everything)
-        served = any(s.name == _CUDA_DRIVERS for s in everything)
+        served = any(self._plays(s, _CUDA_DRIVERS) for s in everything)
         self.cuda = [self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])] if served else []
         self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
         self.broken: list[tuple[str, tuple[str, ...]]] = []  # stream and kernels that it cannot be installed on
@@ -127,12 +133,15 @@ class _Trials:
     def _load(self, folder: Path) -> _Generation:
         record = folder / RECORD
         try:
-            trees = read_trees(record.read_bytes()) if record.is_file() else ()
+            text = record.read_bytes() if record.is_file() else b"{}"
+            trees, named = read_trees(text), read_named_streams(text)
         except ValueError as exc:
             raise ToolError(f"{record}: {exc}") from exc
         if not trees:
-            streams = {s.name: s for s in read_index(folder).streams}
-            return _Generation(streams=streams, packages=dict.fromkeys(streams, self._packages(folder)))
+            index = named[0] if named else read_index(folder)
+            streams = {s.name: s for s in index.streams}
+            packages = dict.fromkeys(streams, self._packages(folder))
+            return _Generation(streams=streams, packages=packages, named=bool(named))
         packages = {tree.name: self._packages(folder / tree.folder) for tree in trees}
         return _Generation(
             streams={
@@ -199,10 +208,26 @@ class _Trials:
             "distribution", "1-1", provides=sorted(_offer(a) for a in wanted if a.split()[0] not in offered)
         )
 
+    def _plays(self, package: Any, role: str) -> bool:
+        """Whether a package is what is called ``role`` where no stream stands in its name."""
+        if package.id not in self.provided:
+            names = (str(d).split()[0] for d in package.lookup_deparray(solv.SOLVABLE_PROVIDES))
+            self.provided[package.id] = frozenset(names)
+        return role in self.provided[package.id]
+
+    def _visible(self, generation: _Generation, name: str) -> list[Any]:
+        """What hosts of a stream see of a publication."""
+        return generation.all() if generation.named else generation.of(name)
+
     # Solving
 
-    def _solve(self, installed: Sequence[Any], visible: Sequence[Any], jobs: Sequence[Any]) -> list[Any]:
-        """What a host has afterwards that had ``installed`` and sees ``visible``; raises _Refused with the reason."""
+    def _solve(
+        self, installed: Sequence[Any], visible: Sequence[Any], jobs: Sequence[Any], *, erase: bool = False
+    ) -> list[Any]:
+        """What a host has afterwards that had ``installed`` and sees ``visible``; raises _Refused with the reason.
+
+        ``erase``: packages may leave for it, as with ``swap``.
+        """
         self.count += 1
         system = self.pool.add_repo("@System")
         copies = {_copy(package, system).id: package for package in installed}
@@ -215,6 +240,8 @@ class _Trials:
             solver = self.pool.Solver()
             for flag in _FLAGS:
                 solver.set_flag(getattr(solv.Solver, flag), 1)
+            if erase:
+                solver.set_flag(solv.Solver.SOLVER_FLAG_ALLOW_UNINSTALL, 1)
             side_by_side = [self._job(solv.Job.SOLVER_MULTIVERSION, name) for name in sorted(self.coming)]
             problems = solver.solve([*side_by_side, *jobs])
             if problems:
@@ -259,7 +286,7 @@ class _Trials:
             except _Refused as exc:
                 fault = str(exc)
             if not fault and not kernels:
-                fault = f"driver {_newest(self.new.of(name))} has a module for no kernel"
+                fault = f"driver {self._newest(self.new, name)} has a module for no kernel"
             if fault:
                 self.broken.append((name, kernels))
                 yield f"{name}: install on {_list(kernels)}: {fault}"
@@ -297,7 +324,7 @@ class _Trials:
         stream = generation.streams[name]
         others = sorted((p, packages) for p, packages in stream.profiles.items() if p not in stream.default_profiles)
         ways = {"": _profile(stream), **{f"profile {p}": tuple(packages) for p, packages in others}}
-        own = [s for s in generation.of(name) if _version(s) == _newest(generation.of(name))]
+        own = [s for s in generation.of(name) if _version(s) == self._newest(generation, name)]
         small = [f"{s.name}.{s.arch}" for s in own if s.arch in COMPAT32_ARCHES.values()]
         if small:
             ways["32-bit libraries"] = (*_profile(stream), *sorted(small))
@@ -321,8 +348,12 @@ class _Trials:
             yield from self._try(f"{name} {which}upgrade", start, kernels, name, self._upgrade(best=True))
         for other in self.new.streams:
             if other != name and self._possible(other, kernels) and self._has(other, way):
+                what = f"{name} {which}→ {other}: switch"
+                if self.new.named:
+                    yield from self._try(what, start, kernels, other, self._swap(start, other, way), erase=True)
+                    continue
                 jobs = self._sync(start) if self.new.trees else self._switch(stream, other, way)
-                yield from self._try(f"{name} {which}→ {other}: switch", start, kernels, other, jobs)
+                yield from self._try(what, start, kernels, other, jobs)
 
     def _switch(self, before: IndexedStream, name: str, way: str) -> list[Any]:
         """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile."""
@@ -334,6 +365,12 @@ class _Trials:
     def _sync(self, start: Sequence[Any]) -> list[Any]:
         """``nvidia-driver-stream``: distro-sync of each package of ours that is installed, in the other tree."""
         return [self._job(solv.Job.SOLVER_DISTUPGRADE, name) for name in sorted({s.name for s in start})]
+
+    def _swap(self, start: Sequence[Any], name: str, way: str) -> list[Any]:
+        """``yum swap <former stream>-release <packages>``: what requires the former stream's release leaves with it."""
+        how = solv.Job.SOLVER_ERASE | solv.Job.SOLVER_SOLVABLE_NAME
+        leaving = [self.pool.Job(how, s.nameid) for s in start if self._plays(s, _RELEASE)]
+        return [*leaving, *self._install(self._ways(self.new, name)[way])]
 
     def _kernel_comes(self, name: str) -> Iterator[str]:
         """A newer kernel, first with its module and then without. What cannot even be installed is told elsewhere."""
@@ -347,6 +384,12 @@ class _Trials:
                     what = f"{name}: {newest} appears with its module"
                     jobs = self._upgrade(best=True)
                     yield from self._try(what, start, (*here, newest), name, jobs, had=here)
+                before = self._served(self.old, name) if name in self.old.streams else [newest]
+                if newest not in before:
+                    had = tuple(k for k in own if k in before)[-(_TOGETHER - 1) :]
+                    start = self._installed(self.old, name, had)
+                    what = f"{name} of the publication before: {newest} appears with its module"
+                    yield from self._try(what, start, (*had, newest), name, self._upgrade(best=True), had=had)
             with suppress(_Refused):
                 if not self._is_dkms(name):
                     start = self._installed(self.new, name, (newest,))
@@ -358,7 +401,7 @@ class _Trials:
             what = f"{name}: {coming} appears without a module, best={int(best)}"
             had = [*self._world((newest,)), *self.cuda, *start]
             try:
-                after = self._solve(had, [*self.new.of(name), coming], self._upgrade(best=best))
+                after = self._solve(had, [*self._visible(self.new, name), coming], self._upgrade(best=best))
                 fault = "it would be installed, and the GPU gone with the next boot" if coming in after else ""
             except _Refused as exc:
                 fault = "" if best else str(exc)  # with best=1 that is how dnf keeps the kernel back
@@ -375,12 +418,13 @@ class _Trials:
         *,
         had: tuple[str, ...] | None = None,
         cuda: bool = True,
+        erase: bool = False,
     ) -> Iterator[str]:
         """One transition that must work: to stream ``name`` with ``kernels``, of which ``had`` were there before."""
         world = [*self._world(kernels if had is None else had), *(self.cuda if cuda else [])]
-        visible = [*self.new.of(name), *(self.kernels[k] for k in kernels)]
+        visible = [*self._visible(self.new, name), *(self.kernels[k] for k in kernels)]
         try:
-            after = self._solve([*world, *start], visible, jobs)
+            after = self._solve([*world, *start], visible, jobs, erase=erase)
             gone = [str(s) for s in world if s not in after]
             missing = [k for k in kernels if self.kernels[k] not in after]
             fault: str | None
@@ -403,17 +447,21 @@ class _Trials:
         foreign = [str(s) for s in installed if str(s) not in offered]
         if foreign:
             return f"{foreign[0]} would stay, which the stream does not have"
-        version = _newest(self.new.of(name))
+        version = self._newest(self.new, name)
         if version is None:
             return f"the stream has no {_DRIVER}"
         for package in installed:
             if _version(package) != version:
                 return f"{package} would be installed beside driver {version}"
-        kmods = sorted(s.name for s in installed if s.name.startswith(_KMOD))
-        if not kmods and not any(s.name == _GATE or s.name.startswith(_DRIVER) for s in installed):
+        kmods = sorted(s.name for s in installed if s.name.startswith(_KMOD) and not self._plays(s, _DKMS))
+        parts = (s for s in installed if not self._plays(s, _RELEASE))
+        if not kmods and not any(self._plays(s, _GATE) or s.name.startswith(_DRIVER) for s in parts):
             return None  # sources to read, or the like: nothing of the driver is there
         if self._is_dkms(name):
             return f"{kmods[0]} would stay beside {_DKMS}" if kmods else None
+        if self.new.named:
+            has = {k for s in installed if s.name in kmods for k in _kernels_of(s)}
+            return next((f"no module for {k}" for k in kernels if k not in has), None)
         wanted = {k: s.name for s in self.new.of(name) if s.name.startswith(_KMOD) for k in _kernels_of(s)}
         absent = [k for k in kernels if wanted.get(k) not in kmods]
         if absent:
@@ -427,7 +475,7 @@ class _Trials:
         if key not in self.fresh:
             names = [*self._ways(generation, name)[way], *(s.name for s in self.cuda)]
             names += [PackageKind.RELEASE.value] if generation.trees else []
-            visible = [*generation.of(name), *self.cuda]
+            visible = [*self._visible(generation, name), *self.cuda]
             self.fresh[key] = self._ours(self._solve(self._world(kernels), visible, self._install(names)))
         return self.fresh[key]
 
@@ -439,13 +487,21 @@ class _Trials:
         return [self.base, *(self.kernels[k] for k in kernels)]
 
     def _is_dkms(self, name: str) -> bool:
-        return any(s.name == _DKMS for s in self.new.of(name))
+        return any(self._plays(s, _DKMS) for s in self.new.of(name))
+
+    def _newest(self, generation: _Generation, name: str) -> str | None:
+        """The newest driver of a stream."""
+        key = (id(generation), name)
+        if key not in self.newest:
+            drivers = [s for s in generation.of(name) if self._plays(s, _DRIVER)]
+            self.newest[key] = _version(max(drivers, key=_BY_EVR)) if drivers else None
+        return self.newest[key]
 
     def _served(self, generation: _Generation, name: str) -> list[str]:
         """Kernels that a stream's newest driver says it has modules for, oldest first; all where hosts build them."""
-        if any(s.name == _DKMS for s in generation.of(name)):
+        if any(self._plays(s, _DKMS) for s in generation.of(name)):
             return list(self.kernels)
-        newest = _newest(generation.of(name))
+        newest = self._newest(generation, name)
         own = {k for s in generation.of(name) if _version(s) == newest for k in _kernels_of(s)}
         return [kernel for kernel in self.kernels if kernel in own]
 
@@ -483,6 +539,8 @@ def _kernels_of(package: Any) -> Iterator[str]:
     """The kernel that a kmod package requires exactly, and those that a gate has modules for."""
     texts = (str(d) for d in package.lookup_deparray(solv.SOLVABLE_REQUIRES))
     if package.name.startswith(_KMOD):
+        provided = (_SERVES.fullmatch(str(d)) for d in package.lookup_deparray(solv.SOLVABLE_PROVIDES))
+        yield from (f"{found[1]}{found[2]}" for found in provided if found)
         yield from (t for t in texts if " = " in t and not t.startswith(("(", *OWN)))
     elif package.name == _GATE:
         yield from (found[1] for t in texts if (found := _IF_KERNEL.search(t)))
@@ -508,12 +566,6 @@ def _offer(atom: str) -> str:
 
 def _version(package: Any) -> str:
     return str(package.evr).rpartition(":")[2].rpartition("-")[0]
-
-
-def _newest(packages: Sequence[Any]) -> str | None:
-    """The newest driver among a stream's packages."""
-    drivers = [s for s in packages if s.name == _DRIVER]
-    return _version(max(drivers, key=_BY_EVR)) if drivers else None
 
 
 def _profile(stream: IndexedStream) -> tuple[str, ...]:

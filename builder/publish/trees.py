@@ -18,9 +18,10 @@ from typing import Any
 
 from builder.model.cells import Artifact, PackageKind
 from builder.model.matrix import Delivery
+from builder.model.naming import stream_package
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.generations import link_file
-from builder.publish.module_checks import IndexedStream
+from builder.publish.module_checks import IndexedStream, ModuleIndex
 from builder.tools.createrepo import ListedPackage, write_metadata
 
 STREAMS = "streams"
@@ -66,23 +67,50 @@ def stream_rows(content: PublicationContent) -> list[dict[str, Any]]:
 
 
 def read_trees(record: bytes) -> tuple[StreamTree, ...]:
-    """The trees of a publication.json, none for a modular one; raises ValueError when it is not one of ours."""
+    """The trees of a publication.json, none for other deliveries; raises ValueError when it is not one of ours."""
+    return tuple(tree for tree, _ in _read_rows(record, Delivery.BRANCH_REPOS))
+
+
+def read_named_streams(record: bytes) -> tuple[ModuleIndex, ...]:
+    """The streams of a publication.json where they stand in package names, as one index; none for other deliveries.
+
+    Metadata do not tell of streams there. Raises ValueError when it is not one of ours.
+    """
+    rows = _read_rows(record, Delivery.BRANCH_PACKAGES)
+    if not rows:
+        return ()
+    streams = tuple(
+        IndexedStream(
+            name=tree.name,
+            artifacts=artifacts,
+            profiles=tree.profiles,
+            default_profiles=(tree.default_profile,),
+        )
+        for tree, artifacts in rows
+    )
+    return (ModuleIndex(streams=streams, default_stream=next((t.name for t, _ in rows if t.default), None)),)
+
+
+def _read_rows(record: bytes, delivery: Delivery) -> tuple[tuple[StreamTree, frozenset[str]], ...]:
     try:
         document = json.loads(record)
-        if document.get("delivery") != Delivery.BRANCH_REPOS.value:
+        if document.get("delivery") != delivery.value:
             return ()
         trees = tuple(
-            StreamTree(
-                name=str(row["stream"]),
-                default=row["default"] is True,
-                profiles={str(name): tuple(str(p) for p in rpms) for name, rpms in row["profiles"].items()},
-                default_profile=str(row["default_profile"]),
+            (
+                StreamTree(
+                    name=str(row["stream"]),
+                    default=row["default"] is True,
+                    profiles={str(name): tuple(str(p) for p in rpms) for name, rpms in row["profiles"].items()},
+                    default_profile=str(row["default_profile"]),
+                ),
+                frozenset(str(package) for package in row["packages"]),
             )
             for row in document["streams"]
         )
     except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a record of a publication: {exc!r}") from exc
-    for tree in trees:
+    for tree, _ in trees:
         if "/" in tree.name or tree.name.startswith("."):
             raise ValueError(f"{tree.name!r} is no name of a stream")
     return trees
@@ -92,6 +120,12 @@ def release_of(part: StreamContent) -> Artifact | None:
     """The package that selects a stream; None unless there is exactly one."""
     found = [a for a in part.artifacts if a.nevra.name == PackageKind.RELEASE.value]
     return found[0] if len(found) == 1 else None
+
+
+def named_releases(part: StreamContent) -> tuple[Artifact, ...]:
+    """The packages that say which stream a host has where the stream stands in their names, one a driver."""
+    name = stream_package(PackageKind.RELEASE.value, part.stream.label)
+    return tuple(a for a in part.artifacts if a.nevra.name == name)
 
 
 def write_trees(

@@ -15,7 +15,7 @@ from builder.publish.closure import BaseRepository, closure_faults, load_base
 from builder.publish.generations import RECORD
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
-from builder.publish.trees import RELEASE_FILE, StreamTree, read_trees
+from builder.publish.trees import RELEASE_FILE, StreamTree, read_named_streams, read_trees
 from builder.tools.createrepo import (
     ListedPackage,
     MetadataRecord,
@@ -26,6 +26,7 @@ from builder.tools.createrepo import (
     read_repomd,
 )
 from builder.tools.gpg import detached_fault, fingerprint_of
+from builder.tools.oldrpm import old_rpm_faults
 from builder.tools.rpms import file_sha256
 from builder.tools.rpmsign import signature_faults
 
@@ -61,7 +62,8 @@ def verify_publication(
     """Check signatures, checksums, module documents and closure; ``tmp`` is an empty folder for copies.
 
     Where a publication has a metadata tree a stream instead of module documents, each tree is looked at as a repository
-    of its own, and the package that selects it.
+    of its own, and the package that selects it. Where streams stand in package names, nothing may ask for more than the
+    rpm of such hosts knows.
 
     ``with_repos`` are base repositories (gz metadata): with them every dependency must be met and every stream's
     default profile must be installable; without them only dependencies on packages of our own names are looked up.
@@ -91,6 +93,7 @@ class _Looking:
         self.tmp = tmp
         self.seen = set() if seen is None else seen
         self.faults: list[str] = []
+        self.named: ModuleIndex | None = None  # the streams, where they stand in package names
 
     def run(self, with_repos: Sequence[str]) -> PublicationReport:
         """All checks in order; later ones go on with what earlier ones could read."""
@@ -109,10 +112,12 @@ class _Looking:
         )
 
     def _trees(self) -> tuple[StreamTree, ...]:
-        """The trees that the publication says it has; none for a modular one."""
+        """The trees that the publication says it has; none for other deliveries."""
         try:
             with self.location.open(RECORD) as path:
-                return read_trees(path.read_bytes())
+                record = path.read_bytes()
+                self.named = next(iter(read_named_streams(record)), None)
+                return read_trees(record)
         except MissingFileError:
             return ()
         except ValueError as exc:
@@ -136,7 +141,7 @@ class _Looking:
         self.faults.extend(self._repomd())
         records = self._records()
         metadata = {r.type: path for r in records if (path := self._metadata(r)) is not None}
-        needed = (*_NEEDED, *(() if tree else ("modules",)))
+        needed = (*_NEEDED, *(() if tree or self.named else ("modules",)))
         self.faults.extend(f"repodata: no {kind} in repomd.xml" for kind in needed if kind not in _kinds(records))
         packages = self._packages(metadata.get("primary"))
         self.faults.extend(f"{p.href}: missing" for p in packages if p in self.seen and not self.location.holds(p.href))
@@ -144,7 +149,11 @@ class _Looking:
         for start in range(0, len(fresh), _BATCH):
             self.faults.extend(self._rpms(fresh[start : start + _BATCH], start))
         self.seen.update(fresh)
-        if tree is None:
+        index: ModuleIndex | None
+        if self.named is not None:
+            index = self.named
+            self.faults.extend(module_faults(index, packages))
+        elif tree is None:
             index = self._modules(metadata.get("modules"), packages)
         else:
             index = ModuleIndex(streams=(tree.indexed(packages),), default_stream=None)
@@ -234,6 +243,9 @@ class _Looking:
                     continue
                 paths[path] = package
                 yield from _file_faults(path, package)
+            if self.named is not None:
+                for path, fault in old_rpm_faults(list(paths)):
+                    yield f"{paths[path].href}: {fault}: rpm 4.11 does not know it"
             aside = self.tmp / f"keys-{start}"
             aside.mkdir()
             for path, fault in signature_faults(list(paths), self.public_key, aside).items():

@@ -201,9 +201,7 @@ def _folded(unit: Unit, evr: Evr) -> tuple[str, ...]:
     return tuple(f"{name} = {evr}" for name in names)
 
 
-def _dependencies(
-    name: str, names: Collection[str], evr: Evr, unit: Unit
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _dependencies(name: str, names: Collection[str], evr: Evr, unit: Unit) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Requires and Recommends between the packages of one driver; the gate is asked for by those that need modules.
 
     Libraries are asked for with their architecture: a 32-bit package of the same name would not do.

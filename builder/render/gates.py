@@ -100,7 +100,7 @@ def _selections(known: Sequence[GateKernel]) -> tuple[str, ...]:
 
 
 def plain_conflicts(known: Sequence[GateKernel], others: Sequence[str] = ()) -> Iterator[str]:
-    """As ``kernel_conflicts`` where a dependency can name one package only: gaps hold the kernels that are known in them.
+    """As ``kernel_conflicts`` where a dependency can name one package only: of a gap the kernels that are known in it.
 
     A kernel between two supported ones that the matrix does not know is not kept out.
     """
@@ -119,7 +119,7 @@ def plain_conflicts(known: Sequence[GateKernel], others: Sequence[str] = ()) -> 
 
 
 def _of_stream(unit: Unit, ev: str) -> tuple[str, ...]:
-    """The modules of the stream; firmware is asked for by the packages of the driver, which know whether there is any."""
+    """The stream's modules; firmware is asked for by the driver's packages, which know whether there is any."""
     return (f"{name_for(unit, PackageKind.STREAM_KMODS.value)} = {ev}",)
 
 

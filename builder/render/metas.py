@@ -82,8 +82,8 @@ def render_release(unit: Unit, matrix: Matrix, repository: ClientRepository, *, 
 def render_stream_release(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
     """The spec of the package that says which stream a host has, where the stream stands in package names.
 
-    All of the stream's packages require it, and of two streams' only one can be installed. Raises RenderError for a unit
-    without label.
+    All of the stream's packages require it, and of two streams' only one can be installed. Raises RenderError for a
+    unit without label.
     """
     if unit.label is None:
         raise RenderError(f"{unit.id}: this release package needs a stream's label")

@@ -1,4 +1,4 @@
-"""One package with the modules of every kernel, where the stream stands in package names (docs/adr/0020-branch-packages.md)."""
+"""One package with the modules of every kernel, where the stream stands in package names (ADR 0020)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def render_stream_kmods(
     """The spec that puts the parts of all kernels' modules into the package of a stream; its sources are their kmods.
 
     ``kernels`` are all kernels of the unit's distribution × arch, with the qualified kmod package that each has.
-    ``signed``: the modules are. Raises RenderError for a unit without flavor or label, and where no kernel has a module.
+    ``signed``: the modules are. Raises RenderError for a unit without flavor or label, and where no kernel has a
+    module.
     """
     flavor = unit.flavor
     if flavor is None or unit.label is None:

@@ -68,14 +68,15 @@ def old_rpm_faults(rpms: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         at += kind == "file"
         if not 0 <= at < len(rpms):
             raise ToolError(f"rpm -qp said {line!r} of {len(rpms)} files")
-        fault = _fault(kind, text)
+        fault = judge(kind, text)
         if fault:
             yield rpms[at], fault
     if at + 1 != len(rpms):
         raise ToolError(f"rpm -qp told of {at + 1} files, {len(rpms)} were given")
 
 
-def _fault(kind: str, text: str) -> str | None:
+def judge(kind: str, text: str) -> str | None:
+    """What is wrong with one line of the query above: a relation, a payload, or a tag of later versions."""
     if kind in _LATER:
         return f"{_LATER[kind]} {text}"
     if kind == "relation":

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from builder.model.cells import PackageKind
-from builder.model.matrix import Flavor, Kmods
+from builder.model.cells import Artifact, PackageKind
+from builder.model.gate import GateKernel
+from builder.model.matrix import Delivery, Flavor, Kmods
 from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
 from builder.render import (
@@ -27,6 +28,8 @@ from builder.render import (
     render_open_source,
     render_open_tree,
     render_release,
+    render_stream_kmods,
+    render_stream_release,
 )
 from tests.golden import sample
 
@@ -73,6 +76,43 @@ def _release() -> SpecFile:
     return render_release(unit, sample.MATRIX, repository, serial=3)
 
 
+EL7 = sample.distribution("el7", delivery=Delivery.BRANCH_PACKAGES, payload="w6.xzdio")
+
+
+def _named(kind: PackageKind, kmods: Kmods = Kmods.PRECOMPILED) -> SpecFile:
+    """A package of the stream r535-open, or of its DKMS counterpart, where streams stand in package names."""
+    label = "branch-535-open-dkms" if kmods is Kmods.DKMS else "branch-535-open"
+    unit = replace(sample.unit(kind, flavor=Flavor.OPEN, kmods=kmods, dist=EL7), label=label)
+    sources, matrix = sample.sources(), sample.MATRIX
+    match kind:
+        case PackageKind.DRIVER:
+            return render_driver(unit, sources, matrix)
+        case PackageKind.COMPAT32:
+            return render_compat32(unit, sources, matrix)
+        case PackageKind.DKMS:
+            return render_dkms(unit, sources, matrix)
+        case PackageKind.OBJECTS:
+            return render_objects(unit, sources, matrix)
+        case PackageKind.GATE:
+            return render_gate(unit, sample.gate_kernels(sample.K427), 1, matrix)
+        case PackageKind.RELEASE:
+            return render_stream_release(unit, matrix)
+        case PackageKind.FABRICMANAGER:
+            return render_archive(unit, sample.archive_sources(kind), matrix)
+        case _:
+            return render_stream_kmods(unit, named_kernels(), sources, matrix, serial=2, signed=True)
+
+
+def named_kernels() -> tuple[GateKernel, ...]:
+    """Of five kernels the first and the last of one name have modules; the one between has none."""
+    found = []
+    for known in sample.gate_kernels(sample.K427, sample.K570):
+        path = Path("/nowhere", known.kmod.filename) if known.kmod else None
+        rpm = Artifact(nevra=known.kmod, path=path, size=1, sha256="3" * 64) if known.kmod and path else None
+        found.append(replace(known, rpm=rpm))
+    return tuple(found)
+
+
 SPECS: dict[str, Callable[[], SpecFile]] = {
     "modules-open.spec": lambda: _modules(Flavor.OPEN),
     "modules-cloud.spec": lambda: _modules(Flavor.PROPRIETARY, k=sample.CLOUD),
@@ -109,6 +149,14 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     ),
     "cuda-drivers.spec": lambda: render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS), sample.MATRIX),
     "release.spec": _release,
+    "named-driver.spec": lambda: _named(PackageKind.DRIVER),
+    "named-compat32.spec": lambda: _named(PackageKind.COMPAT32),
+    "named-dkms.spec": lambda: _named(PackageKind.DKMS, Kmods.DKMS),
+    "named-objects.spec": lambda: _named(PackageKind.OBJECTS),
+    "named-gate.spec": lambda: _named(PackageKind.GATE),
+    "named-kmods.spec": lambda: _named(PackageKind.STREAM_KMODS),
+    "named-release.spec": lambda: _named(PackageKind.RELEASE),
+    "named-fabricmanager.spec": lambda: _named(PackageKind.FABRICMANAGER),
     "nvidia-open.spec": lambda: render_open_meta(sample.unit(PackageKind.OPEN_META), sample.MATRIX),
 }
 

@@ -37,6 +37,7 @@ def test_every_template_has_a_golden_file() -> None:
     specs = {p.name for p in template_folder("specs").glob("*.spec.j2")}
     assert specs == {
         "kmod-nvidia.spec.j2",
+        "kmod-nvidia-stream.spec.j2",
         "nvidia-modules.spec.j2",
         "nvidia-kmod-objects.spec.j2",
         "nvidia-open-tree.spec.j2",
@@ -48,6 +49,7 @@ def test_every_template_has_a_golden_file() -> None:
         "cuda-drivers.spec.j2",
         "nvidia-open.spec.j2",
         "nvidia-driver-release.spec.j2",
+        "nvidia-driver-stream-release.spec.j2",
         "nvidia-archive.spec.j2",
         "nvidia-open-kernel-source.spec.j2",
     }

@@ -121,17 +121,19 @@ class Host:
     folder: Path
     shared: Path  # everything of the test lies below it
     tools: Path | None = None
+    script: str = "nvidia-driver-stream"  # of specs/: the program that switches
 
     @property
     def root(self) -> Path:
         return self.folder / "root"
 
-    def prepare(self, repos: BranchRepos, kernels: Sequence[str], *, best: bool = True) -> None:
+    def prepare(self, base: Path, signer: Signer, kernels: Sequence[str], *, best: bool = True) -> None:
+        """``base`` is the distribution's repository, ``signer`` whose packages are trusted."""
         for path in ("root/etc/yum.repos.d", "root/etc/dnf/vars", "home", "bin"):
             (self.folder / path).mkdir(parents=True)
         (self.folder / "home/.rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
         (self.root / "etc/yum.repos.d/base.repo").write_text(
-            f"[base]\nname=base\nbaseurl={repos.base.as_uri()}\ngpgcheck=0\n"
+            f"[base]\nname=base\nbaseurl={base.as_uri()}\ngpgcheck=0\n"
         )
         options = {
             "best": int(best),
@@ -153,13 +155,13 @@ class Host:
         self._wrap("dnf", ["dnf5", "--use-host-config", *dnf] if self.tools else ["dnf", *dnf])
         self._wrap("rpm", ["rpm", "--root", self.root])
         # The script that is installed, at this root's paths.
-        script = spec_source("nvidia-driver-stream").path.read_text()
+        script = spec_source(self.script).path.read_text()
         for place in ("/usr/share/nvidia-driver-release", "/etc/dnf/vars"):
             script = script.replace(place, f"{self.root}{place}")
         self._program("nvidia-driver-stream", script)
         self.run("dnf", "-y", "install", *(f"kernel-core-{evr}" for evr in kernels))
         key = self.folder / "key.asc"
-        key.write_bytes(repos.signer.public_key())
+        key.write_bytes(signer.public_key())
         self.run("rpm", "--import", str(key))
 
     def _wrap(self, name: str, argv: Sequence[str | Path]) -> None:

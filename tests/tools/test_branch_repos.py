@@ -57,7 +57,7 @@ def make(repos: BranchRepos, tmp_path: Path, tools: Path | None) -> Iterator[Mak
         shared = Path(*tmp_path.parts[:4]) if tmp_path.is_relative_to("/tmp") else tmp_path.parent
         host = Host(tmp_path / f"host-{len(hosts)}", shared, tools)
         hosts.append(host)
-        host.prepare(repos, KERNELS, best=best)
+        host.prepare(repos.base, repos.signer, KERNELS, best=best)
         return host
 
     yield made

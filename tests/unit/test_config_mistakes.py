@@ -454,3 +454,18 @@ def test_a_folder_without_streams_is_a_mistake(tmp_path: Path) -> None:
     folder = copy_of_good(tmp_path)
     shutil.rmtree(folder / "streams")
     assert "no stream file (<stream>.yaml) in this folder" in [m.message for m in mistakes_of(folder)]
+
+
+def test_two_streams_of_one_name_in_package_names_are_a_mistake_where_names_tell_them_apart(tmp_path: Path) -> None:
+    folder = copy_of_good(tmp_path)
+    again = folder / "streams" / "again.yaml"
+    again.write_text((folder / "streams" / "r535.yaml").read_text().replace("stream: r535", "stream: again"))
+    (mistake,) = mistakes_of(folder)
+    label = "branch-535"
+    assert mistake.message == (
+        f"stream: on lab7 its packages would be called nvidia-driver-{label}, as those of 'again':"
+        " leave lab7 out of one's distributions"
+    )
+    assert mistake.file == str(folder / "streams" / "r535.yaml")
+    edit(again, "stream: again", "distributions: [lab9]\nstream: again")
+    load_matrix(folder / "matrix.yaml")

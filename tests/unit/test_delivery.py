@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.config import load_matrix
 from builder.model.cells import Decision, PackageKind
 from builder.model.matrix import Delivery
-from builder.model.naming import DRIVER_PACKAGES, OWN_PACKAGES, package_nevra
+from builder.model.naming import DRIVER_PACKAGES, OWN_PACKAGES, package_nevra, stream_mark, stream_package
+from builder.model.nevra import compare_evr
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import plan
 from builder.pipeline.settings import Settings
@@ -20,13 +22,14 @@ from builder.publish.trees import read_trees
 from builder.render import render_release
 from builder.render.templates import spec_source
 from builder.report import support_matrix
+from builder.tools.oldrpm import judge
 from tests.golden import sample
 from tests.unit.test_report import FACTS
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_el10_is_planned_like_any_other_and_el7_says_why_not(tmp_path: Path) -> None:
+def test_el7_and_el10_are_planned_like_any_other(tmp_path: Path) -> None:
     _, actions = plan(Settings(config=ROOT / "matrix.yaml", work=tmp_path / "work", builder="host"), ignore)
     reasons = {
         name: {a.reason for a in actions if a.unit.distribution.name == name and a.decision is not Decision.SKIP}
@@ -34,14 +37,13 @@ def test_el10_is_planned_like_any_other_and_el7_says_why_not(tmp_path: Path) -> 
     }
     assert reasons["el10"]
     assert reasons["el10"] <= reasons["el9"]  # the same sources without pins, nothing of its own
-    (why,) = reasons["el7"]
-    assert "delivery 'branch-packages', which this version does not publish yet" in why
+    assert {why.partition(": ")[2] for why in reasons["el7"]} == {"no pin in matrix.lock.yaml"}
 
 
 def test_a_switch_names_every_package_there_can_be() -> None:
     names = [
         *DRIVER_PACKAGES,
-        *(k.value for k in PackageKind if k is not PackageKind.KMOD),
+        *(k.value for k in PackageKind if k not in (PackageKind.KMOD, PackageKind.STREAM_KMODS)),
         "kmod-nvidia-6.12.0-55.el10",
     ]
     assert [name for name in names if not any(fnmatchcase(name, own) for own in OWN_PACKAGES)] == []
@@ -67,13 +69,78 @@ def test_the_repo_file_of_trees_follows_dnfs_variable_and_the_modular_one_does_n
         assert "\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=https://example.org/r/RPM-GPG-KEY-repobuild\n" in text
 
 
+def test_streams_in_package_names_need_one_repository_and_no_variable() -> None:
+    named = client_repository("nvidia-driver", "el7", Delivery.BRANCH_PACKAGES, "https://example.org/r")
+    assert "baseurl=https://example.org/r/el7/$basearch\n" in named.text
+    assert "modul" not in named.text
+    assert "\ngpgcheck=1\nrepo_gpgcheck=1\n" in named.text
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("nvidia-driver", "nvidia-driver-branch-535-open"),
+        ("nvidia-driver-cuda-libs", "nvidia-driver-branch-535-open-cuda-libs"),
+        ("nvidia-driver-release", "nvidia-driver-branch-535-open-release"),
+        ("kmod-nvidia-stream", "kmod-nvidia-branch-535-open"),
+        ("dkms-nvidia", "kmod-nvidia-branch-535-open"),
+        ("nvidia-modprobe", "nvidia-modprobe-branch-535-open"),
+        ("nvidia-kmod-common", "nvidia-kmod-common-branch-535-open"),
+        ("cuda-drivers", "nvidia-driver-branch-535-open"),
+        ("cuda-drivers-535", "nvidia-driver-branch-535-open"),
+        ("nvidia-open", "nvidia-driver-branch-535-open"),
+        ("nvidia-open-kernel-source", "nvidia-open-kernel-source-branch-535-open"),
+        ("libnvidia-nscq", "libnvidia-nscq-branch-535-open"),
+    ],
+)
+def test_the_stream_stands_in_the_name_of_each_package(base: str, name: str) -> None:
+    assert stream_package(base, "branch-535-open") == name
+    assert stream_package(base, None) == base
+
+
+def test_no_two_packages_of_a_stream_have_one_name_and_each_conflicts_with_other_streams_only() -> None:
+    bases = [*DRIVER_PACKAGES, "nvidia-driver-release", "nvidia-kmod-common", "nvidia-kmod-objects", "dkms-nvidia"]
+    names = {stream_package(base, label) for base in bases for label in ("latest", "latest-dkms", "branch-535")}
+    assert len(names) == 3 * len(bases)
+    labels = ["latest", "latest-dkms", "latest-open", "branch-535", "branch-535-open", "branch-550"]
+    orders = {(a, b): compare_evr(f"{stream_mark(a)}-1", f"{stream_mark(b)}-1") for a in labels for b in labels}
+    assert [pair for pair, order in orders.items() if (order == 0) != (pair[0] == pair[1])] == []
+
+
+def test_a_stream_is_called_by_what_it_is() -> None:
+    known = {s.name: s.label for s in load_matrix(ROOT / "matrix.yaml").streams}
+    assert known["r535"] == "branch-535"
+    assert known["r580-open-dkms"] == "branch-580-open-dkms"
+    assert (known["latest"], known["latest-dkms"]) == ("latest", "latest-dkms")
+    assert len(set(known.values())) == len(known)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "fault"),
+    [
+        ("relation", "(a if b)", "the boolean dependency (a if b)"),
+        ("relation", "rpmlib(RichDependencies)", "needs rpm's RichDependencies"),
+        ("relation", "rpmlib(PayloadIsXz)", None),
+        ("relation", "libc.so.6()(64bit)", None),
+        ("payload", "zstd 8", "a payload compressed with zstd"),
+        ("payload", "xz 12", "digests of kind 12"),
+        ("payload", "xz 8", None),
+        ("RECOMMENDNAME", "x", "Recommends x"),
+        ("TRANSFILETRIGGERNAME", "/lib", "a file trigger on /lib"),
+    ],
+)
+def test_what_rpm_4_11_does_not_know_is_named(kind: str, text: str, fault: str | None) -> None:
+    assert judge(kind, text) == fault
+
+
 @pytest.mark.parametrize(
     ("record", "said"),
     [
         (b"[]", "not a record"),
         (b'{"delivery": "branch-repos"}', "not a record"),
         (
-            b'{"delivery":"branch-repos","streams":[{"stream":"../x","default":0,"profiles":{},"default_profile":"d"}]}',
+            b'{"delivery":"branch-repos","streams":[{"stream":"../x","default":0,"profiles":{},"packages":[],'
+            + b'"default_profile":"d"}]}',
             "is no name of a stream",
         ),
     ],
@@ -90,6 +157,13 @@ def test_the_support_matrix_tells_the_commands_of_its_delivery() -> None:
         "dnf module install nvidia-driver:latest",
         "dnf module switch-to nvidia-driver:latest-dkms",
     ]
+    streams = tuple(replace(s, label={"r535-open": "branch-535-open"}.get(s.name, s.name)) for s in FACTS.streams)
+    named = replace(FACTS, delivery="branch-packages", distribution="el7", streams=streams)
+    assert support_matrix(named)["commands"] == [
+        "yum list 'nvidia-driver-*-release'",
+        "yum install nvidia-driver-latest",
+        "yum swap nvidia-driver-latest-release nvidia-driver-latest-dkms",
+    ]
     trees = support_matrix(replace(FACTS, delivery="branch-repos", distribution="el10"))["commands"]
     assert trees == [
         "dnf install REPOSITORY/el10/x86_64/streams/latest/nvidia-driver-release.rpm",
@@ -98,6 +172,7 @@ def test_the_support_matrix_tells_the_commands_of_its_delivery() -> None:
     ]
 
 
-def test_the_script_is_sh() -> None:
-    path = spec_source("nvidia-driver-stream").path
+@pytest.mark.parametrize("name", ["nvidia-driver-stream", "nvidia-driver-stream-packages", "nvidia-kmod-join"])
+def test_the_script_is_sh(name: str) -> None:
+    path = spec_source(name).path
     assert subprocess.run(["sh", "-n", path], check=False).returncode == 0

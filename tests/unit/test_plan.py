@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from builder.model.cells import BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
-from builder.model.matrix import Driver, Flavor, Kmods, Matrix, Profile, Source, Stream
+from builder.model.matrix import Delivery, Driver, Flavor, Kmods, Matrix, Profile, Source, Stream
 from builder.model.nevra import Evr, Nevra
 from builder.model.planning import StreamPlan, UnitOutcome, UnitState
 from builder.model.sources import SpecFile
 from builder.plan.actions import plan_actions, unit_key
 from builder.plan.cells import expand_cells
-from builder.plan.streams import offered_profiles, plan_streams, units_of_stream
-from builder.plan.units import gate_combinations, gate_unit, kmod_unit, package_units
+from builder.plan.streams import belongs, cells_of_stream, offered_profiles, plan_streams, units_of_stream
+from builder.plan.units import gate_combinations, gate_unit, kmod_unit, package_units, stream_units
 from tests.golden import sample
 
 
@@ -265,3 +265,57 @@ def test_the_source_package_exists_where_a_profile_names_it(matrix: Matrix) -> N
     src = Profile(name="src", packages=("nvidia-open-kernel-source",))
     streams = tuple(replace(s, profiles=(*s.profiles, src)) if s.name == "r535-open" else s for s in matrix.streams)
     assert kinds(replace(matrix, streams=streams)) == {("535.261.03", PackageKind.OPEN_SOURCE)}
+
+
+def named_matrix(matrix: Matrix) -> Matrix:
+    return replace(matrix, distributions=(sample.distribution("el7", delivery=Delivery.BRANCH_PACKAGES),))
+
+
+def test_a_stream_in_package_names_has_its_own_of_everything(matrix: Matrix) -> None:
+    named = named_matrix(matrix)
+    outcomes = {u.id: outcome(u) for u in units_of(named)}
+    plan = planned(named, list(outcomes.values()))["latest"]
+    newest = [u for u in units_of(named) if u.driver == plan.drivers[-1] and belongs(u, plan.stream)]
+    own = stream_units(plan.stream, newest)
+    assert {u.label for u in own} == {"latest"}
+    assert PackageKind.DNF_PLUGIN not in {u.kind for u in units_of(named)}
+    assert {u.kind for u in own} == {
+        PackageKind.RELEASE,
+        PackageKind.GATE,
+        PackageKind.STREAM_KMODS,
+        PackageKind.OBJECTS,
+        PackageKind.DRIVER,
+        PackageKind.COMPAT32,
+    }
+    assert len({u.id for u in own} | {u.scope for u in own}) == 2 * len(own)
+    # Only what carries the stream's name is published; the cells that it is made of are told of all the same.
+    made = {u.id: outcome(u) for u in own}
+    assert {o.unit.id for o in units_of_stream(plan, {**outcomes, **made})} == set(made)
+    cells = cells_of_stream(plan, outcomes)
+    assert {o.unit.driver for o in cells} == set(plan.drivers)
+    assert {o.unit.flavor for o in cells} == {Flavor.OPEN}
+
+
+def test_a_dkms_stream_in_package_names_has_sources_instead_of_modules(matrix: Matrix) -> None:
+    named = named_matrix(matrix)
+    plan = planned(named, [outcome(u) for u in units_of(named)])["latest-dkms"]
+    units = [u for u in units_of(named) if u.driver == plan.drivers[-1] and belongs(u, plan.stream)]
+    kinds = {u.kind for u in stream_units(plan.stream, units)}
+    assert PackageKind.DKMS in kinds
+    assert not kinds & {PackageKind.STREAM_KMODS, PackageKind.OBJECTS}
+
+
+def test_profiles_name_the_packages_of_their_stream() -> None:
+    one = replace(
+        stream("r535", "535", Flavor.PROPRIETARY),
+        profiles=(
+            Profile(name="default", packages=("nvidia-driver", "nvidia-driver-cuda", "cuda-drivers")),
+            Profile(name="fm", packages=("nvidia-driver", "nvidia-fabricmanager")),
+        ),
+    )
+    evr = Evr(epoch=3, version="535.261.03", release="1.el7")
+    has = [Nevra(name=n, evr=evr, arch="x86_64") for n in ("nvidia-driver-branch-535", "nvidia-driver-branch-535-cuda")]
+    (profile,) = offered_profiles(one, "535.261.03", has, one.label)
+    assert profile.packages == ("nvidia-driver-branch-535", "nvidia-driver-branch-535-cuda")
+    fm = [*has, Nevra(name="nvidia-fabricmanager-branch-535", evr=evr, arch="x86_64")]
+    assert [p.name for p in offered_profiles(one, "535.261.03", fm, one.label)] == ["default", "fm"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from builder.errors import RenderError
@@ -9,7 +11,7 @@ from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery, Flavor, Kernel, Kmods
 from builder.model.naming import kmod_nevra
 from builder.render import render_gate
-from builder.render.gates import kernel_conflicts
+from builder.render.gates import kernel_conflicts, plain_conflicts
 from tests.golden import sample
 
 
@@ -123,10 +125,24 @@ def test_a_precompiled_gate_without_any_module_is_refused() -> None:
         gate_text()
 
 
-def test_a_distribution_without_boolean_dependencies_is_refused() -> None:
+def test_where_streams_stand_in_package_names_there_is_no_gate_without_one() -> None:
     dist = sample.distribution("el7", delivery=Delivery.BRANCH_PACKAGES)
-    with pytest.raises(RenderError, match="not supported yet"):
+    with pytest.raises(RenderError, match="in each stream only"):
         render_gate(sample.gate(dist=dist), sample.gate_kernels(sample.K503), 1, sample.MATRIX)
+    named = replace(sample.gate(dist=dist), label="latest")
+    text = render_gate(named, sample.gate_kernels(sample.K503), 1, sample.MATRIX).text
+    assert tags(text, "Conflicts") == tags(text, "Obsoletes") == tags(text, "Recommends") == []
+    assert "kmod-nvidia-latest = 3:535.261.03" in tags(text, "Requires")
+
+
+def test_plain_conflicts_keep_out_what_is_known_to_have_no_module() -> None:
+    known = sorted(sample.gate_kernels(sample.K427, sample.K570), key=lambda k: (k.kernel.core.name, k.kernel.core.evr))
+    found = list(plain_conflicts(known, ("kernel-64k-core", "kernel-rt-core")))
+    assert "kernel-core < 5.14.0-427.13.1.el9_4" in found
+    assert "kernel-core = 5.14.0-503.11.1.el9_5" in found  # in the gap
+    assert "kernel-core > 5.14.0-570.12.1.el9_6.0.1" in found
+    assert found.count("kernel-rt-core") == found.count("kernel-64k-core") == found.count("kernel-cloud-core") == 1
+    assert not any(conflict.startswith("(") for conflict in found)
 
 
 def test_a_gate_says_the_same_where_each_stream_is_a_repository() -> None:

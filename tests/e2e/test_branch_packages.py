@@ -96,7 +96,7 @@ def test_the_publication_is_whole_and_a_second_run_makes_nothing_new(site: Site)
     assert site.job.digest() == before
     assert "lab9/x86_64 use: yum install nvidia-driver-latest" in site.job.run("report").stdout
     names = {name.rpartition("-")[0].rpartition("-")[0] for name in site.job.packages()}
-    assert {"nvidia-driver-latest", "nvidia-driver-branch-535-open-libs", "kmod-nvidia-latest"} <= names
+    assert {"nvidia-driver-latest", "nvidia-driver-branch-535-open-cuda-libs", "kmod-nvidia-latest"} <= names
     assert not [name for name in names if "latest" not in name and "branch-535-open" not in name]
 
 

@@ -139,8 +139,10 @@ def test_what_rpm_4_11_does_not_know_is_named(kind: str, text: str, fault: str |
         (b"[]", "not a record"),
         (b'{"delivery": "branch-repos"}', "not a record"),
         (
-            b'{"delivery":"branch-repos","streams":[{"stream":"../x","default":0,"profiles":{},"packages":[],'
-            + b'"default_profile":"d"}]}',
+            (
+                b'{"delivery":"branch-repos","streams":'
+                b'[{"stream":"../x","default":0,"profiles":{},"packages":[],"default_profile":"d"}]}'
+            ),
             "is no name of a stream",
         ),
     ],

@@ -18,6 +18,7 @@ from builder.config.nodes import Node
 from builder.config.patch_checks import check_patches
 from builder.config.schema import PATTERNS
 from builder.errors import Mistake
+from builder.model.matrix import Delivery
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.nevra import compare_evr
 from builder.model.toolchain import generation_of_command, generation_of_text
@@ -49,6 +50,10 @@ def _distribution(name: str, node: Node, files: FileSet) -> Iterator[tuple[int, 
     where = f"distributions.{name}"
     if not re.fullmatch(_NAME, name):
         yield node.line, f"{where}: {name!r} is not {PATTERNS[_NAME]}"
+    payload, delivery = node.get("payload"), node.get("delivery")
+    if delivery.text == Delivery.BRANCH_PACKAGES and (payload.text or "zstdio").endswith("zstdio"):
+        line = payload.line if payload.text else delivery.line
+        yield line, f"{where}.payload: delivery {delivery.text} is for an rpm that reads no zstd: write w6.xzdio"
     yield from find_twice(node.get("arches").elements, f"{where}.arches")
     buildroot = node.get("buildroot")
     template = buildroot.get("template")

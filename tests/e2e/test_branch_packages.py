@@ -21,6 +21,7 @@ MODULES = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm", "nvidia_peerm
 OLDER, NEWER = "535.261.03", "550.163.01"
 STREAMS = (
     stream("r535-open", "535", "open"),
+    stream("r535-open-dkms", "535", "open", kmods="dkms"),
     stream("latest", "newest-complete", "open", default=True),
 )
 
@@ -50,6 +51,11 @@ class Site:
         """The package of a kernel, with its version."""
         kernel = next(k for k in self.lab.kernels if k.release == release)
         return f"{kernel.core.name}-{kernel.core.evr}"
+
+    def tree(self, release: str) -> str:
+        """The package of its build tree."""
+        kernel = next(k for k in self.lab.kernels if k.release == release)
+        return f"{kernel.devel.name}-{kernel.devel.evr}"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +103,7 @@ def test_the_publication_is_whole_and_a_second_run_makes_nothing_new(site: Site)
     assert "lab9/x86_64 use: yum install nvidia-driver-latest" in site.job.run("report").stdout
     names = {name.rpartition("-")[0].rpartition("-")[0] for name in site.job.packages()}
     assert {"nvidia-driver-latest", "nvidia-driver-branch-535-open-cuda-libs", "kmod-nvidia-latest"} <= names
-    assert not [name for name in names if "latest" not in name and "branch-535-open" not in name]
+    assert not [name for name in names if "-latest" not in name and "-branch-535-open" not in name]
 
 
 def test_an_admin_lives_in_streams_that_stand_in_package_names(client: Client, site: Site, generic: list[str]) -> None:
@@ -144,3 +150,29 @@ def test_an_admin_lives_in_streams_that_stand_in_package_names(client: Client, s
     client.dnf("remove", "nvidia-driver-latest-release")
     see(None, [first, second])
     assert not list((client.root / "usr/lib/nvidia-kmod").glob("*"))
+
+
+def test_dkms_serves_a_kernel_that_comes_later_and_leaves_nothing_behind(
+    client: Client, site: Site, generic: list[str]
+) -> None:
+    """Triggers on packages do what triggers on files do elsewhere."""
+    first, second = generic
+    client.dnf("install", "nvidia-driver-latest", site.tree(first))
+    client.dnf("remove", site.package(second))
+    check(client, NEWER, [first], "latest")
+    client.run("nvidia-driver-stream", "r535-open-dkms", "-y")
+    client.dnf("install", site.package(second), site.tree(second))
+    for release in (first, second):
+        for name in MODULES:
+            module = client.module(release, name)
+            assert module is not None, f"{release}: no {name}"
+            assert (module.version, module.vermagic) == (OLDER, release)
+        assert not (client.root / f"usr/lib/modules/{release}/extra/nvidia").exists()
+    assert not (client.root / "var/lib/dkms/nvidia/original_module").exists()
+    client.dnf("remove", site.package(second), site.tree(second))
+    assert not (client.root / f"usr/lib/modules/{second}").exists()
+    client.run("nvidia-driver-stream", "latest", "-y")
+    check(client, NEWER, [first], "latest")
+    for place in ("var/lib/dkms/nvidia", "var/log/dkms-nvidia", "usr/libexec/dkms-nvidia"):
+        assert not (client.root / place).exists()
+    assert list((client.root / "usr/src").glob("nvidia-*")) == []

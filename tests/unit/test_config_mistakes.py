@@ -103,6 +103,11 @@ IN_MATRIX = [
         "distributions.lab7.payload: 'fast' is not w<level>.gzdio, .bzdio, .xzdio or .zstdio, as in w19.zstdio",
     ),
     (
+        "payload: w6.gzdio",
+        "payload: w3.zstdio",
+        "distributions.lab7.payload: delivery branch-packages is for an rpm that reads no zstd: write w6.xzdio",
+    ),
+    (
         "packages: [rpm-build, gcc-12]",
         "packages: []",
         "distributions.lab9.buildroot.packages: empty; at least one is needed",

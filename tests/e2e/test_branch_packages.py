@@ -6,6 +6,7 @@ hold nothing that those do not know (the publication was verified), so what runs
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -147,6 +148,14 @@ def test_an_admin_lives_in_streams_that_stand_in_package_names(client: Client, s
     client.run("nvidia-kmod-join")
     see(NEWER, [first, second], "latest")
     assert client.run("rpm", "-V", "kmod-nvidia-latest").stdout == ""
+
+    # A kernel that no dependency could keep out is named.
+    unknown = client.root / "usr/lib/modules/6.1.0-48-unknown"
+    unknown.mkdir()
+    (unknown / "modules.builtin").touch()
+    said = client.run("nvidia-kmod-join", "--installed").stderr
+    assert "6.1.0-48-unknown: no NVIDIA module for this kernel" in said
+    shutil.rmtree(unknown)
 
     client.dnf("remove", "nvidia-driver-latest-release")
     see(None, [first, second])

@@ -26,7 +26,7 @@ namespace {
 constexpr const char * GATE = "nvidia-kmod-common";
 constexpr std::string_view CORE = "-core";  // the package of a kernel that has its image: kernel-core, kernel-rt-core
 
-// stderr, as programs read what repoquery writes to stdout; libdnf5's own way of telling is of 5.4.3.
+// stderr, as programs read what repoquery writes to stdout; libdnf5's own way of telling is of 5.4.4.
 void warn(libdnf5::Base & base, const std::string & text) {
     std::cerr << "nvidia: " << text << std::endl;
     base.get_logger()->log_line(libdnf5::Logger::Level::WARNING, "nvidia: " + text);

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from builder.errors import ToolError
 from builder.model.cells import Artifact, PackageKind
+from builder.model.matrix import Delivery
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.generations import Generation, Repository, read_generation
 from builder.tools.rpms import extract_members, read_artifact, read_header
@@ -30,11 +31,12 @@ _NAME = re.compile(r"\(?\s*([^\s()]+)")  # what a Conflicts begins with: kernel-
 def with_former(content: PublicationContent, repo: Path) -> PublicationContent:
     """The content with what its streams keep of the current publication in ``repo``; as it is where there is none.
 
-    A file of that publication that is damaged is left out: what is published next must not fail because of it.
+    Nothing is kept for yum, whose gates cannot ask for a module on condition: of those the rule would prove nothing. A
+    file of that publication that is damaged is left out: what is published next must not fail because of it.
     """
     repository = Repository(repo)
     current = repository.current(content.distribution, content.arch)
-    if current is None or not repository.place(current).is_dir():
+    if current is None or content.delivery is Delivery.BRANCH_PACKAGES or not repository.place(current).is_dir():
         return content
     published = tuple(_published(read_generation(repository.place(current))))
     return replace(content, streams=tuple(_with_former(part, published) for part in content.streams))

@@ -254,6 +254,23 @@ def test_a_former_gate_that_keeps_a_kernel_out_no_more_is_no_way_in(make: Make, 
     assert [a.nevra.evr.release for a in kept.streams[0].artifacts if a.nevra.name == GATE] == ["1.open.el9"]
 
 
+def test_a_gate_for_another_kernel_waits_while_a_host_has_one_that_was_let_in_past_dnf(
+    make: Make, site: Site, streams: Repository
+) -> None:
+    admin = make((Delivery.MODULAR, None))
+    admin.publish([NEW], 1)
+    admin.install()
+    (rpm,) = streams.folder.glob(f"kernel-core-{sample.K570.core.evr}*.rpm")
+    admin.host.run("rpm", "-i", "--nodeps", "--noscripts", str(rpm))
+    admin.host.run("dnf", "-y", "upgrade", *OURS)
+    admin.publish([NEW], 2)
+    refused = admin.host.run("dnf", "-y", "upgrade", ok=(1,))
+    assert f"conflicts with kernel-core > {SECOND.core.evr}" in refused.stdout + refused.stderr
+    admin.host.run("dnf", "-y", "upgrade", "--nobest")
+    assert admin.gate() == f"{NEW.version}-1.open.el9"
+    assert str(SECOND.core.evr) not in admin.host.kernels()
+
+
 @pytest.mark.parametrize("delivery", [Delivery.MODULAR, Delivery.BRANCH_REPOS])
 def test_the_gate_proves_the_streams_with_what_they_keep_and_a_rerun_changes_nothing(
     delivery: Delivery, site: Site, tmp_path: Path
@@ -304,4 +321,6 @@ def test_a_damaged_file_of_the_former_publication_is_left_out(site: Site, tmp_pa
     rpm.write_bytes(content[:-10] + b"0123456789")
     assert with_former(after, tmp_path) == after
     rpm.write_bytes(content)
+    for_yum = replace(after, delivery=Delivery.BRANCH_PACKAGES)
+    assert with_former(for_yum, tmp_path) == for_yum, "the rule leans on dependencies that yum does not know"
     assert len(with_former(after, tmp_path).streams[0].artifacts) == len(after.streams[0].artifacts) + 1

@@ -127,6 +127,11 @@ def upgrade(host: Host, *options: str, ok: tuple[int, ...] = (0,)) -> Completed:
     return host.run("dnf", "-y", "upgrade", *options, ok=ok)
 
 
+def publish_later(host: Host, site: Site) -> None:
+    configured = host.root / "etc/yum.repos.d/base.repo"
+    configured.write_text(configured.read_text().replace(site.repo.as_uri(), site.later.as_uri()))
+
+
 def evrs(*kernels: Kernel) -> list[str]:
     return sorted(str(k.core.evr) for k in kernels)
 
@@ -161,8 +166,7 @@ def test_kernels_without_a_module_are_held_back_each_with_its_line_and_the_rest_
 
 def test_a_kernel_that_got_its_module_comes_and_the_next_one_is_held(site: Site, make: Make) -> None:
     host = make()
-    configured = host.root / "etc/yum.repos.d/base.repo"
-    configured.write_text(configured.read_text().replace(site.repo.as_uri(), site.later.as_uri()))
+    publish_later(host, site)
     done = upgrade(host)
     assert host.kernels() == evrs(sample.K427, sample.K503, sample.K570)
     assert host.installed()[f"kmod-nvidia-{sample.K570.label}"] == "535.261.03-1.el9"
@@ -186,6 +190,10 @@ def test_a_kernel_that_was_let_in_past_dnf_is_named_each_time(site: Site, make: 
     for _ in range(2):
         said = upgrade(host).stderr
         assert f"nvidia: kernel-core-{K600.core.evr}.x86_64 is installed, but driver 535.261.03 has no module" in said
+    publish_later(host, site)  # another kernel got its module, this one did not: its gate waits
+    assert f"conflicts with kernel-core > {sample.K570.core.evr}" in upgrade(host, ok=(1,)).stderr
+    upgrade(host, "--no-best")
+    assert host.installed()["nvidia-kmod-common"] == "535.261.03-1.el9"
 
 
 @pytest.mark.parametrize("harm", ["gone", "no library", "another libdnf5"])

@@ -93,7 +93,7 @@ def render_unit(
             return render_archive(unit, sources, matrix, serial=serial)
         case PackageKind.OPEN_SOURCE:
             return render_open_source(unit, sources, matrix, serial=serial)
-        case PackageKind.CUDA_DRIVERS | PackageKind.OPEN_META | PackageKind.DNF_PLUGIN:
+        case PackageKind.CUDA_DRIVERS | PackageKind.OPEN_META | PackageKind.DNF_PLUGIN | PackageKind.LIBDNF5_PLUGIN:
             return _SMALL[unit.kind](unit, matrix, serial=serial)
 
 
@@ -101,6 +101,7 @@ _SMALL = {
     PackageKind.CUDA_DRIVERS: render_cuda_drivers,
     PackageKind.OPEN_META: render_open_meta,
     PackageKind.DNF_PLUGIN: render_dnf_plugin,
+    PackageKind.LIBDNF5_PLUGIN: render_dnf_plugin,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
-from builder.model.naming import ARCHIVE_KINDS, COMPAT32_ARCHES
+from builder.model.naming import ARCHIVE_KINDS, COMPAT32_ARCHES, DNF_PLUGINS
 from builder.model.nevra import compare_evr
 
 
@@ -96,8 +96,8 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
                 yield _as(base, PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN)
         if any(kmods is Kmods.PRECOMPILED for _, kmods in combinations):
             yield _as(base, PackageKind.CERTIFICATE)
-            if not distribution.plain:  # its package manager is no dnf
-                yield _as(base, PackageKind.DNF_PLUGIN)
+            for dnf in () if distribution.plain else distribution.dnf:
+                yield _as(base, DNF_PLUGINS[dnf])
         for flavor, kmods in combinations:
             kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
             yield _as(base, kind, flavor=flavor)
@@ -150,7 +150,13 @@ def release_unit(base: Unit, stream: Stream) -> Unit:
 
 
 # What has no package of its own where the stream stands in names: a capability of the stream's nvidia-driver.
-_FOLDED = (PackageKind.CUDA_DRIVERS, PackageKind.OPEN_META, PackageKind.DNF_PLUGIN, PackageKind.KMOD)
+_FOLDED = (
+    PackageKind.CUDA_DRIVERS,
+    PackageKind.OPEN_META,
+    PackageKind.DNF_PLUGIN,
+    PackageKind.LIBDNF5_PLUGIN,
+    PackageKind.KMOD,
+)
 
 
 def stream_units(stream: Stream, units: Iterable[Unit]) -> tuple[Unit, ...]:

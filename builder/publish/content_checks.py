@@ -29,7 +29,7 @@ def content_faults(content: PublicationContent) -> Iterator[str]:
         for fault in _stream_faults(part, content.delivery):
             yield f"stream {part.stream.name}: {fault}"
         if content.delivery is Delivery.BRANCH_REPOS and release_of(part) is None:
-            yield f"stream {part.stream.name}: not exactly one package selects it"
+            yield f"stream {part.stream.name}: no package selects it, or one of another stream"
     if content.delivery is Delivery.BRANCH_PACKAGES:
         yield from _name_faults(content)
     yield from _package_faults(content)

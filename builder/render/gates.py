@@ -8,8 +8,9 @@ from itertools import pairwise
 from builder.errors import RenderError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
-from builder.model.matrix import Flavor, Kmods, Matrix, PackageRef
+from builder.model.matrix import Dnf, Flavor, Kmods, Matrix, PackageRef
 from builder.model.naming import (
+    DNF_PLUGINS,
     beyond_ours,
     dkms_capability,
     driver_ev,
@@ -23,6 +24,9 @@ from builder.model.naming import (
 from builder.model.sources import SpecFile
 from builder.render.templates import fill_spec
 from builder.render.values import require_name, require_nevra, require_word, unit_payload
+
+# What a host has that loads a plugin; elsewhere the plugin does nothing.
+_OF_USE = {Dnf.DNF4: "python3-dnf", Dnf.DNF5: "libdnf5"}
 
 
 def render_gate(
@@ -46,7 +50,7 @@ def render_gate(
     plain = unit.distribution.plain
     requires, recommends = _firmware(flavor, ev)
     beside = [f"{PackageKind.CERTIFICATE.value} = {ev}"] if signed else []
-    beside.append(f"({PackageKind.DNF_PLUGIN.value} = {ev} if python3-dnf)")  # of use where dnf 4 is
+    beside += [f"({DNF_PLUGINS[dnf].value} = {ev} if {_OF_USE[dnf]})" for dnf in unit.distribution.dnf]
     text = fill_spec(
         "nvidia-kmod-common.spec.j2",
         nevra=nevra,
@@ -63,7 +67,7 @@ def render_gate(
         modules=name_for(unit, PackageKind.STREAM_KMODS.value),
         stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),
         stream_requires=stream_requires(unit, matrix),
-        obsoletes=() if plain else _obsoletes(known, flavor, kmods),
+        obsoletes=() if plain else _obsoletes(known, flavor, kmods, unit.distribution.dnf),
         requires=_of_stream(unit, ev) if plain else (*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
         recommends=() if plain else (*recommends, *([] if dkms else beside)),
         conflicts=() if dkms or plain else tuple(kernel_conflicts(known, unit.distribution.other_kernels)),
@@ -127,11 +131,11 @@ def _dkms(flavor: Flavor, ev: str) -> tuple[str, ...]:
     return (f"dkms-nvidia = {ev}", f"{dkms_capability(flavor)} = {ev}")
 
 
-def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods) -> tuple[str, ...]:
+def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods, dnf: Sequence[Dnf]) -> tuple[str, ...]:
     """What came before in another stream and would stand in the way of a switch to this one."""
     names = ["dkms-nvidia"]
     if kmods is Kmods.DKMS:
-        beside = (PackageKind.OBJECTS, PackageKind.CERTIFICATE, PackageKind.DNF_PLUGIN)
+        beside = (PackageKind.OBJECTS, PackageKind.CERTIFICATE, *(DNF_PLUGINS[one] for one in dnf))
         names = [*(kmod_name(k.kernel) for k in known), *(kind.value for kind in beside)]
     if flavor is Flavor.PROPRIETARY:
         names += [PackageKind.OPEN_META.value, PackageKind.OPEN_SOURCE.value]

@@ -149,6 +149,11 @@ def look_options(function: F) -> F:
     return _apply([*_CONFIG, *_WORK, *_SELECT], function)
 
 
+def work_options(function: F) -> F:
+    """Configuration and work folder: verbs about the work folder as a whole."""
+    return _apply([*_CONFIG, *_WORK], function)
+
+
 def run_options(function: F) -> F:
     """The above and how to build: verbs that work."""
     return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN], function)

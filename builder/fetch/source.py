@@ -32,8 +32,8 @@ def fetch_source(
             f"{source.url}: no pin in matrix.lock.yaml, and nothing unpinned goes into a build",
             hint="run: repobuild pin --select '<cells of this driver>'",
         )
-    stored = store.source_path(pin.sha256, source.filename)
-    if stored.is_file():
+    stored = store.source(pin.sha256, source.filename)
+    if stored is not None:
         if stored.stat().st_size == pin.size and file_sha256(stored) == pin.sha256:
             return stored
         stored.unlink()  # damaged in the store: fetched again

@@ -44,7 +44,7 @@ def _find(shop: Workshop, unit: Unit, source: Source) -> DriverArchive | Repobui
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
         return missing_pin(shop, unit.driver, source)
-    if not shop.store.source_path(pin.sha256, source.filename).is_file():
+    if shop.store.source(pin.sha256, source.filename) is None:
         return None
     return find_archive(unit.driver, source, pin.sha256, shop.store)
 

@@ -76,8 +76,8 @@ def _find(shop: Workshop, unit: Unit) -> DriverSources | RepobuildError | None:
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
         return missing_pin(shop, unit.driver, source)
-    path = shop.store.source_path(pin.sha256, source.filename)
-    if not path.is_file():
+    path = shop.store.source(pin.sha256, source.filename)
+    if path is None:
         return None
     folder = shop.store.folder("prepared", _key(shop, unit, _spec(shop, unit, path, pin.sha256), *base))
     return None if folder is None else with_open_tree(base[0], folder)

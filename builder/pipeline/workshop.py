@@ -142,7 +142,7 @@ def _look_for_sources(shop: Workshop, driver: Driver, arch: str) -> DriverSource
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
         return missing_pin(shop, driver, source)
-    if not shop.store.source_path(pin.sha256, source.filename).is_file():
+    if shop.store.source(pin.sha256, source.filename) is None:
         return None
     return find_prepared(driver, arch, pin.sha256, shop.store)
 

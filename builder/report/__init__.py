@@ -5,6 +5,7 @@ from builder.report.difference import Difference, Published, difference
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
+from builder.report.retention import print_retention
 from builder.report.support_matrix import support_json, support_matrix
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "gpus_sentences",
     "lost_gpus",
     "print_actions",
+    "print_retention",
     "print_support_matrix",
     "stream_gpus",
     "support_files",

@@ -1,16 +1,21 @@
 """Content-addressed results and the ledger; one object that knows every path of the work folder."""
 
 from builder.store.conftest_answers import answers_source, merge_answers, write_answers
+from builder.store.contents import describe_stored, list_contents
 from builder.store.files import os_failure, remove_tree, sync_tree
 from builder.store.ledger import Failure
+from builder.store.results import read_result
 from builder.store.store import Store
 
 __all__ = [
     "Failure",
     "Store",
     "answers_source",
+    "describe_stored",
+    "list_contents",
     "merge_answers",
     "os_failure",
+    "read_result",
     "remove_tree",
     "sync_tree",
     "write_answers",

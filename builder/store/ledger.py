@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +168,33 @@ class Ledger:
         """Remember a serial that a result was built with, when the ledger does not know it (it was lost)."""
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO serials VALUES (?, ?, ?)", (scope, serial, content))
+
+    def adopt_removed(self, serials: Mapping[str, int]) -> None:
+        """Remember serials of results that were removed, when the ledger does not know them (it was lost).
+
+        Their content is not known any more, so whatever is built next gets a higher one.
+        """
+        with self._transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO serials VALUES (?, ?, '')", serials.items())
+
+    def forget(self, gone: Collection[str], failures_of: Collection[str], retired: Collection[tuple[str, int]]) -> None:
+        """Drop rows about results that are gone, by key, and failures of units.
+
+        ``retired`` names the serials (scope, number) that no result holds any more: they stay used, but the same
+        content gets a higher one when it comes back, as its bytes may be others.
+        """
+        with self._transaction() as db:
+            db.executemany("DELETE FROM results WHERE key = ?", [(key,) for key in gone])
+            db.executemany(
+                "DELETE FROM verdicts WHERE substr(key, 1, ?) = ?", [(len(key) + 1, f"{key}+") for key in gone]
+            )
+            db.executemany("DELETE FROM failures WHERE unit_id = ?", [(unit,) for unit in failures_of])
+            db.executemany("UPDATE serials SET content = '' WHERE scope = ? AND serial = ?", list(retired))
+
+    def failures(self) -> tuple[tuple[str, float], ...]:
+        """Units with a recorded failure, and when it happened (seconds since the epoch)."""
+        with self._lock:
+            return tuple(self._db.execute("SELECT unit_id, happened FROM failures ORDER BY unit_id"))
 
     def peek_serial(self, scope: str, content: str) -> int:
         """The serial that ``serial`` would return; writes nothing."""

@@ -2,24 +2,27 @@
 
 Layout (docs/work-folder.md)::
 
-    lock  ledger.sqlite  logs/<unit>/  tmp/
+    lock  readers  ledger.sqlite  logs/<unit>/  tmp/
     store/sources/<sha256>/<filename>  store/partial/<digest of URL>/
     store/<kind>/<key>/                kind: prepared, modules, results, signed, roots
+    store/serials.json                 the newest serials of results that were removed
 
-A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place.
+A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place. The modification
+time of ``store/<kind>/<key>`` and of ``store/sources/<sha256>`` is when a writer used it last.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +32,7 @@ from builder.model.cells import BuildResult
 from builder.store.files import os_failure, remove_tree, sync_path, sync_tree
 from builder.store.ledger import Ledger
 from builder.store.results import RESULT_FILE, read_result, result_document
+from builder.store.serials import read_serials, remember_serials
 
 KINDS = ("prepared", "modules", "results", "signed", "roots")
 
@@ -42,7 +46,14 @@ class Store:
         self.work = work
         self.ledger = ledger
         self._lock_fd = lock_fd
+        self._readers_fd: int | None = None
         self._vanish = vanish
+        self._used: set[tuple[str, str]] = set()
+
+    @property
+    def used(self) -> frozenset[tuple[str, str]]:
+        """(kind, key) of what was looked up and found since the store was opened; kind "sources", too."""
+        return frozenset(self._used)
 
     @classmethod
     def open(cls, work: Path, *, exclusive: bool = True) -> Self:
@@ -50,7 +61,7 @@ class Store:
 
         ``exclusive`` takes the lock for writers, raising LockedError when another repobuild holds it, empties tmp/
         and adopts results that a crash left without a ledger row. Readers pass False and change nothing but files
-        that are missing.
+        that are missing; while they look, nothing is removed under them.
         """
         work = work.absolute()
         _make_folders(work)
@@ -58,6 +69,8 @@ class Store:
         store = cls(work, Ledger(work / "ledger.sqlite"), lock_fd)
         if exclusive:
             store._recover()
+        else:
+            store._readers_fd = _reading(work / "readers")
         return store
 
     @classmethod
@@ -79,9 +92,10 @@ class Store:
     def close(self) -> None:
         """Close the ledger and give the lock back."""
         self.ledger.close()
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        for fd in (self._lock_fd, self._readers_fd):
+            if fd is not None:
+                os.close(fd)
+        self._lock_fd = self._readers_fd = None
         if self._vanish is not None:
             self._vanish()
 
@@ -89,6 +103,7 @@ class Store:
         for leftover in (self.work / "tmp").iterdir():
             remove_tree(leftover)
         known = self.ledger.result_keys()
+        self.ledger.adopt_removed(read_serials(self.work))
         for folder in sorted((self.work / "store/results").iterdir()):
             if folder.name not in known and (folder / RESULT_FILE).is_file():
                 result = read_result(folder)
@@ -115,6 +130,14 @@ class Store:
         """Where a source of that digest lies or would lie."""
         return self.work / "store/sources" / sha256 / filename
 
+    def source(self, sha256: str, filename: str) -> Path | None:
+        """A source that is here, None when it is not; says nothing of its bytes."""
+        path = self.source_path(sha256, filename)
+        if not path.is_file():
+            return None
+        self._use("sources", sha256, path.parent)
+        return path
+
     def partial_path(self, url: str) -> Path:
         """Folder for the unfinished download of a URL."""
         folder = self.work / "store/partial" / hashlib.sha256(url.encode()).hexdigest()[:32]
@@ -134,7 +157,18 @@ class Store:
     def folder(self, kind: str, key: str) -> Path | None:
         """The whole folder of that kind and key, None when there is none."""
         path = self._place(kind, key)
-        return path if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        self._use(kind, key, path)
+        return path
+
+    def _use(self, kind: str, key: str, path: Path) -> None:
+        """Remember that it was used; a writer on the disk, for `repobuild gc`."""
+        if (kind, key) not in self._used:
+            self._used.add((kind, key))
+            if self._lock_fd is not None:
+                with suppress(OSError):  # a store that cannot be written says nothing of its use
+                    os.utime(path)
 
     def put_folder(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
         """Fill a temporary folder and make it the folder of ``kind`` and ``key`` by one rename.
@@ -143,7 +177,7 @@ class Store:
         passed on and nothing is kept; a full disk becomes DiskFullError.
         """
         place = self._place(kind, key)
-        if place.is_dir():
+        if self.folder(kind, key) is not None:
             return place
         with self.tmp() as tmp:
             new = tmp / "new"
@@ -165,6 +199,32 @@ class Store:
             grave = Path(tempfile.mkdtemp(dir=self.work / "tmp"))
             place.rename(grave / "old")
             remove_tree(grave)
+
+    @contextmanager
+    def removing(self) -> Iterator[Callable[[Path], None]]:
+        """Wait until nobody looks, then give what takes files and folders of the work folder away, each by one rename.
+
+        What was taken is deleted after readers were let in again; a killed removal is ended by the next writer.
+        """
+        grave = Path(tempfile.mkdtemp(dir=self.work / "tmp"))
+        fd = os.open(self.work / "readers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        numbers = itertools.count()
+
+        def take(path: Path) -> None:
+            path.rename(grave / str(next(numbers)))
+
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield take
+        except OSError as exc:
+            raise os_failure(exc, self.work) from exc
+        finally:
+            os.close(fd)
+            remove_tree(grave)
+
+    def retire(self, results: Iterable[BuildResult]) -> None:
+        """Keep the serials of results that are about to be removed, for a ledger that is lost later."""
+        remember_serials(self.work, {result.unit_id: result.serial for result in results})
 
     def _place(self, kind: str, key: str) -> Path:
         if kind not in KINDS:
@@ -194,6 +254,16 @@ def _make_folders(work: Path) -> None:
             (work / folder).mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise os_failure(exc, work) from exc
+
+
+def _reading(path: Path) -> int | None:
+    """Hold off removals while a reader looks; None in a store that cannot be written, where nothing is removed."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return None
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return fd
 
 
 def _take_lock(path: Path) -> int:

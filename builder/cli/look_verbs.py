@@ -15,10 +15,11 @@ from builder.cli.progress import open_progress
 from builder.pipeline.documents import plan_document
 from builder.pipeline.events import ignore
 from builder.pipeline.generations import compare
-from builder.pipeline.look import explain, status_of, support_of
+from builder.pipeline.look import status_of, support_of
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.rebuild import rebuild_cell
 from builder.pipeline.verify import verify as run_verify
+from builder.pipeline.why import explain
 from builder.report import print_actions, print_support_matrix
 
 
@@ -66,7 +67,7 @@ def status(as_json: bool, **options: Any) -> None:
 @look_options
 @command
 def why(cell: str, as_json: bool, **options: Any) -> None:
-    """Everything known of one cell: decision, key and its parts, last failure, checks, logs.
+    """Everything known of one cell or package: decision, key and its parts, which of them changed, checks, logs.
 
     \b
     Example:

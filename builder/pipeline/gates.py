@@ -50,14 +50,41 @@ def build_gates(
     """
     known = list(outcomes.values())
     streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
+    gates = _build(shop, _gate_units(distribution, arch, streams, known))
+    streams = tuple(_without_gateless(plan, gates) for plan in streams)
+    return streams, {**outcomes, **gates}
+
+
+def late_units(shop: Workshop, outcomes: Mapping[str, UnitOutcome]) -> dict[Unit, tuple[GateKernel, ...]]:
+    """Every gate (with its kernels) and release package that a publication of these outcomes has."""
+    found: dict[Unit, tuple[GateKernel, ...]] = {}
+    for distribution in shop.configuration.matrix.distributions:
+        for arch in distribution.arches:
+            known = [o for o in outcomes.values() if (o.unit.distribution, o.unit.arch) == (distribution, arch)]
+            streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
+            found |= _gate_units(distribution, arch, streams, known)
+            found |= dict.fromkeys(_release_units(distribution, streams, known).values(), ())
+    return found
+
+
+def _gate_units(
+    distribution: Distribution, arch: str, streams: Sequence[StreamPlan], known: Sequence[UnitOutcome]
+) -> dict[Unit, tuple[GateKernel, ...]]:
     units: dict[Unit, tuple[GateKernel, ...]] = {}
     for plan in streams:
         for driver in plan.drivers:
             unit = gate_unit(_base(known, driver), plan.stream.flavor, plan.stream.kmods)
             units[unit] = gate_kernels(distribution, arch, driver, plan.stream.flavor, known)
-    gates = _build(shop, units)
-    streams = tuple(_without_gateless(plan, gates) for plan in streams)
-    return streams, {**outcomes, **gates}
+    return units
+
+
+def _release_units(
+    distribution: Distribution, streams: Sequence[StreamPlan], known: Sequence[UnitOutcome]
+) -> dict[str, Unit]:
+    """By stream, where there are no modules."""
+    if distribution.delivery is not Delivery.BRANCH_REPOS:
+        return {}
+    return {p.stream.name: release_unit(_base(known, p.drivers[-1]), p.stream) for p in streams if p.drivers}
 
 
 def build_releases(
@@ -69,8 +96,7 @@ def build_releases(
     """
     if distribution.delivery is not Delivery.BRANCH_REPOS:
         return streams, dict(outcomes)
-    known = list(outcomes.values())
-    units = {p.stream.name: release_unit(_base(known, p.drivers[-1]), p.stream) for p in streams if p.drivers}
+    units = _release_units(distribution, streams, list(outcomes.values()))
     releases = _build(shop, dict.fromkeys(units.values(), ()))
     made = {name: releases[unit.id] for name, unit in units.items()}
     return tuple(_with_release(plan, made.get(plan.stream.name)) for plan in streams), {**outcomes, **releases}

@@ -26,7 +26,7 @@ from builder.pipeline.workshop import (
     source_id,
     takes_open_tree,
 )
-from builder.plan.actions import unit_key
+from builder.plan.actions import key_of, unit_parts
 from builder.render import OPEN_TREE_FOLDER, render_open_tree
 
 
@@ -123,7 +123,7 @@ def _spec(shop: Workshop, unit: Unit, path: Path, sha256: str) -> SpecFile:
 
 
 def _key(shop: Workshop, unit: Unit, spec: SpecFile, sources: DriverSources, buildroot: Buildroot) -> str:
-    return unit_key(
+    parts = unit_parts(
         spec,
         distribution=unit.distribution,
         chroot=buildroot.chroot,
@@ -132,3 +132,4 @@ def _key(shop: Workshop, unit: Unit, spec: SpecFile, sources: DriverSources, bui
         source_date_epoch=sources.source_date_epoch,
         recipe=shop.builder.recipe,
     )
+    return key_of(parts)

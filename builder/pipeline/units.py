@@ -20,12 +20,12 @@ from builder.pipeline.modules import (
     packed_sources,
     rpmbuild,
 )
-from builder.pipeline.specs import LATE, Job, make_job
+from builder.pipeline.specs import LATE, Job, inputs_of, make_job
 from builder.pipeline.verdicts import read_verdict, verdict_document, verdict_key
 from builder.pipeline.workers import run_all
 from builder.pipeline.workshop import Workshop
 from builder.qualify import qualify_kmod, qualify_packages
-from builder.store import Failure
+from builder.store import Failure, write_inputs
 from builder.tools.rpms import read_artifact
 
 LEVEL = Level.STATIC
@@ -129,6 +129,7 @@ def _build(shop: Workshop, job: Job) -> BuildResult:
         resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp)
 
         def fill(folder: Path) -> BuildResult:
+            write_inputs(inputs_of(shop, job), folder)
             return _collect(job, resultdir, folder, compiling + seconds, signer_of(shop, job.unit))
 
         result = shop.store.add_result(job.key, job.unit.scope, compiling + seconds, fill)

@@ -3,6 +3,7 @@
 from builder.store.conftest_answers import answers_source, merge_answers, write_answers
 from builder.store.contents import describe_stored, list_contents
 from builder.store.files import os_failure, remove_tree, sync_tree
+from builder.store.inputs import read_inputs, write_inputs
 from builder.store.ledger import Failure
 from builder.store.results import read_result
 from builder.store.store import Store
@@ -15,8 +16,10 @@ __all__ = [
     "list_contents",
     "merge_answers",
     "os_failure",
+    "read_inputs",
     "read_result",
     "remove_tree",
     "sync_tree",
     "write_answers",
+    "write_inputs",
 ]

@@ -127,6 +127,17 @@ class Ledger:
             rows = self._db.execute("SELECT key FROM results WHERE unit_id = ? ORDER BY finished DESC, key", (unit_id,))
             return tuple(row[0] for row in rows)
 
+    def finished(self, key: str) -> float | None:
+        """When a result was finished (seconds since the epoch), None where it is not indexed."""
+        with self._lock:
+            row = self._db.execute("SELECT finished FROM results WHERE key = ?", (key,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def scopes(self) -> frozenset[str]:
+        """Units that have a result."""
+        with self._lock:
+            return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT unit_id FROM results"))
+
     def result_keys(self) -> frozenset[str]:
         """Keys of all indexed results."""
         with self._lock:

@@ -217,6 +217,14 @@ class LockedError(RepobuildError):
     retryable = True
 
 
+class SharedStoreError(RepobuildError):
+    """The shared store of --store is none, lacks what it must have, or was required and cannot be reached."""
+
+    exit_code = 62
+    code = "shared-store"
+    retryable = True
+
+
 class PartialFailureError(RepobuildError):
     """Some cells failed, were held back or are blocked; what could be published was."""
 

@@ -41,6 +41,18 @@ _WORK = [
         help="Folder of the publications. [default: <work>/repo]",
     ),
     click.option(
+        "--store",
+        metavar="URL",
+        envvar="REPOBUILD_STORE",
+        help="Store that machines share: file:///folder or s3://bucket/prefix. [default: none]",
+    ),
+    click.option(
+        "--store-required",
+        is_flag=True,
+        envvar="REPOBUILD_STORE_REQUIRED",
+        help="Fail where that store cannot be reached, instead of going on without it.",
+    ),
+    click.option(
         "--builder",
         type=click.Choice(["auto", "chroot", "mock", "host"]),
         default="auto",

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from builder.errors import InterruptedRunError, PartialFailureError, RepobuildError
+from builder.pipeline.events import Event
 from builder.tools.run import cancel_all
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +29,12 @@ def people() -> Console:
 def data() -> Console:
     """The console for tables asked for: stdout."""
     return Console(highlight=False)
+
+
+def warnings(event: Event) -> None:
+    """A listener for verbs that look: what is not as it should be, nothing else."""
+    if event.state == "warning":
+        people().print(f"{event.stage} warning: {event.subject}: {event.text}", markup=False, soft_wrap=True)
 
 
 def print_json(document: object) -> None:

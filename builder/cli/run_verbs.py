@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from builder.cli.options import look_options, make_settings, run_options, sign_options
-from builder.cli.output import command, data, people, print_json
+from builder.cli.output import command, data, people, print_json, warnings
 from builder.cli.progress import open_progress
 from builder.errors import PartialFailureError
 from builder.pipeline.documents import plan_document, run_document, saved_keys
-from builder.pipeline.events import ignore
 from builder.pipeline.generations import rollback_to
 from builder.pipeline.matrix import ALL, Stage
 from builder.pipeline.matrix import plan as make_plan
@@ -29,7 +28,7 @@ def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Map
     dry_run = options.pop("dry_run")
     settings = make_settings(options)
     if dry_run:
-        configuration, actions = make_plan(settings, ignore)
+        configuration, actions = make_plan(settings, warnings)
         if as_json:
             print_json(plan_document(configuration, actions))
         else:

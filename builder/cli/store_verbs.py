@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from builder.cli.options import make_settings, work_options
-from builder.cli.output import command, data, print_json
+from builder.cli.output import command, data, print_json, warnings
 from builder.pipeline.documents import retention_document
 from builder.pipeline.retention import KEEP_DAYS, free_space
 from builder.report import print_retention
@@ -53,7 +53,8 @@ def gc(keep_days: float, max_size: int | None, dry_run: bool, as_json: bool, **o
     Example:
       repobuild gc --dry-run --keep-days 14
     """
-    found = free_space(make_settings(options), keep_days=keep_days, max_size=max_size, dry_run=dry_run)
+    settings = make_settings(options)
+    found = free_space(settings, warnings, keep_days=keep_days, max_size=max_size, dry_run=dry_run)
     if as_json:
         print_json(retention_document(found))
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from builder.model.cells import Decision
-from builder.pipeline.events import ignore
+from builder.pipeline.events import Listener, ignore
 from builder.pipeline.matrix import open_workshop, plan_units
 from builder.pipeline.open_tree import look_at_all
 from builder.pipeline.settings import Settings
@@ -56,9 +56,9 @@ def _failure_document(failure: Failure) -> dict[str, object]:
     }
 
 
-def status_of(settings: Settings) -> Status:
+def status_of(settings: Settings, listener: Listener) -> Status:
     """What the work folder holds and what the next run would do; changes nothing."""
-    shop = open_workshop(settings, ignore, exclusive=False)
+    shop = open_workshop(settings, listener, exclusive=False)
     with shop.store:
         look_at_all(shop)
         actions = plan_units(shop)
@@ -80,7 +80,7 @@ def status_of(settings: Settings) -> Status:
 
 def support_of(settings: Settings) -> list[tuple[str, dict[str, object]]]:
     """``(<distribution>/<arch>, support matrix)`` of every current publication, as it was published."""
-    shop = open_workshop(settings, ignore, exclusive=False)
+    shop = open_workshop(replace(settings, store=None), ignore, exclusive=False)  # says nothing of keys
     found = []
     with shop.store:
         for distribution in shop.configuration.matrix.distributions:

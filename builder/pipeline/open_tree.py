@@ -79,7 +79,7 @@ def _find(shop: Workshop, unit: Unit) -> DriverSources | RepobuildError | None:
     path = shop.store.source(pin.sha256, source.filename)
     if path is None:
         return None
-    folder = shop.store.folder("prepared", _key(shop, unit, _spec(shop, unit, path, pin.sha256), *base))
+    folder = shop.store.folder("trees", _key(shop, unit, _spec(shop, unit, path, pin.sha256), *base))
     return None if folder is None else with_open_tree(base[0], folder)
 
 
@@ -107,7 +107,7 @@ def _make(shop: Workshop, unit: Unit) -> DriverSources:
                 log.rename(folder / log.name)
         shop.tell("build", source.filename, "done", "its objects serve every kernel", seconds)
 
-    return with_open_tree(sources, shop.store.put_folder("prepared", _key(shop, unit, spec, *base), fill))
+    return with_open_tree(sources, shop.store.put_folder("trees", _key(shop, unit, spec, *base), fill))
 
 
 def _fetch(shop: Workshop, source: Source) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from builder.errors import PublishError, RepobuildError, StoreError
 from builder.model.cells import BuildResult
 from builder.model.retention import Fate, Kept, Retention, Stored
-from builder.pipeline.events import ignore
+from builder.pipeline.events import Listener
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.open_tree import look_at_all
 from builder.pipeline.settings import Settings
@@ -28,14 +28,19 @@ _Marks = dict[tuple[str, str], Kept]
 
 
 def free_space(
-    settings: Settings, *, keep_days: float = KEEP_DAYS, max_size: int | None = None, dry_run: bool = False
+    settings: Settings,
+    listener: Listener,
+    *,
+    keep_days: float = KEEP_DAYS,
+    max_size: int | None = None,
+    dry_run: bool = False,
 ) -> Retention:
     """Remove what no matrix, no publication and no run of the last ``keep_days`` needs; see docs/work-folder.md.
 
     ``dry_run`` decides only, and may look while a run works. Raises LockedError when another repobuild works in the
     work folder or publishes to the repository. Killed at any moment it leaves a store that works.
     """
-    shop = open_workshop(settings, ignore, exclusive=not dry_run)
+    shop = open_workshop(settings, listener, exclusive=not dry_run, exchange=False)
     repository = Repository(settings.repo_path)
     writing = not dry_run and repository.generations.is_dir()
     with shop.store, repository.writing() if writing else nullcontext():
@@ -159,7 +164,7 @@ def _mark_unread(shop: Workshop, contents: Sequence[Stored]) -> _Marks:
     for item in contents:
         if item.kind == "roots" and item.about in chroots:
             marks[item.kind, item.name] = Kept(reason=f"a buildroot of {item.about}")
-        elif item.kind in ("prepared", "conftest") and unread:
+        elif item.kind in ("prepared", "trees", "conftest") and unread:
             marks[item.kind, item.name] = Kept(reason=f"there is no current buildroot of {unread[0]} to ask")
     return marks
 

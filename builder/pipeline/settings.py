@@ -20,6 +20,8 @@ class Settings:
     lock: Path | None = None  # matrix.lock.yaml; None: beside matrix.yaml
     work: Path = Path("repobuild-work")
     repo: Path | None = None  # where publications lie; None: <work>/repo
+    store: str | None = None  # URL of a store that machines share; None: what this machine made is all there is
+    store_required: bool = False  # fail where that store cannot be reached, instead of going on without it
     select: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     only_streams: tuple[str, ...] = ()  # cells of these streams; empty: of all

@@ -145,8 +145,8 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     first = render_unit(shop, unit, sources, 1, kernels)
     # A gate or release is re-released only when what it says changes; the rest when anything of their build does.
     content = content_digest(first) if unit.kind in LATE else key_of(made_of(first, parts))
-    ledger = shop.store.ledger
-    serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
+    serials = shop.store.serials
+    serial = serials.serial(unit.scope, content) if record else serials.peek(unit.scope, content)
     spec = first if serial == 1 else render_unit(shop, unit, sources, serial, kernels)
     whole = made_of(spec, parts)
     return Job(
@@ -204,7 +204,7 @@ def unit_state(shop: Workshop, unit: Unit) -> UnitState:
     return UnitState(
         unit=unit,
         key=job.key if job else None,
-        stored=job is not None and shop.store.folder("results", job.key) is not None,
+        stored=job is not None and shop.store.has("results", job.key),
         earlier=bool(ledger.keys_of(unit.scope)),
         missing=None if job or blocked else _missing(shop, unit),
         blocked=blocked,

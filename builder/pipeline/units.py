@@ -56,11 +56,11 @@ def run_jobs(
     shop: Workshop, actions: Sequence[Action], jobs: Mapping[str, Job], *, check: bool = True
 ) -> dict[str, UnitOutcome]:
     """As ``run_units``, with the jobs made already."""
-    failures = run_all(
-        {unit_id: partial(_build_and_qualify, shop, job, check=check) for unit_id, job in jobs.items()},
-        workers=shop.settings.workers,
-        fail_fast=shop.settings.fail_fast,
-    )
+    tasks = {unit_id: partial(_build_and_qualify, shop, job, check=check) for unit_id, job in jobs.items()}
+    for action in actions if check else ():  # results that come from another machine were checked there only
+        if action.decision is Decision.REUSE and action.key and not _is_checked(shop, action.key):
+            tasks[action.unit.id] = partial(_reused, shop, action.unit, action.key, check=check)
+    failures = run_all(tasks, workers=shop.settings.workers, fail_fast=shop.settings.fail_fast)
     outcomes: dict[str, UnitOutcome] = {}
     for action in actions:
         unit = action.unit
@@ -184,6 +184,10 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
     state = "done" if verdict.ok else "failed"
     shop.tell("qualify", unit.id, state, verdict.reason, time.monotonic() - started)
     return verdict
+
+
+def _is_checked(shop: Workshop, key: str) -> bool:
+    return shop.store.ledger.verdict(verdict_key(key), LEVEL) is not None
 
 
 def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome:

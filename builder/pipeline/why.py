@@ -10,7 +10,7 @@ from builder.errors import SelectionError, StoreError
 from builder.model.cells import Action, BuildResult, Decision, Unit
 from builder.model.gate import GateKernel
 from builder.model.keys import Inputs
-from builder.pipeline.events import ignore
+from builder.pipeline.events import Listener
 from builder.pipeline.gates import late_units
 from builder.pipeline.matrix import open_workshop, plan_units
 from builder.pipeline.open_tree import look_at_all
@@ -33,9 +33,9 @@ class _Subject:
     kernels: tuple[GateKernel, ...] = ()
 
 
-def explain(settings: Settings, unit_id: str) -> dict[str, object]:
+def explain(settings: Settings, unit_id: str, listener: Listener) -> dict[str, object]:
     """Everything known of one unit, in reading order; raises SelectionError with near names when there is none."""
-    shop = open_workshop(settings, ignore, exclusive=False)
+    shop = open_workshop(settings, listener, exclusive=False)
     with shop.store:
         look_at_all(shop)
         actions = plan_units(shop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS verdicts (
     key TEXT NOT NULL, level TEXT NOT NULL, ok INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (key, level));
 CREATE TABLE IF NOT EXISTS serials (
     scope TEXT NOT NULL, serial INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (scope, serial));
+CREATE TABLE IF NOT EXISTS claims (
+    store TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL, serial INTEGER NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (store, name));
 """
 
 
@@ -44,7 +47,9 @@ class Failure:
 class Ledger:
     """One SQLite connection shared by the worker threads of one process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """``writes`` False: of a reader, which records nothing."""
+        self.writes = writes
         self._lock = RLock()
         self._path = path
         try:
@@ -162,18 +167,27 @@ class Ledger:
             )
             return tuple(str(row[0]) for row in rows)
 
-    def serial(self, scope: str, content: str) -> int:
-        """The serial of a package's content: the newest one's when the content is the same, else the next (first: 1).
+    def newest_serial(self, scope: str) -> tuple[int, str] | None:
+        """The highest serial of a package and what content it stands for ("" where that was removed)."""
+        with self._lock:
+            return self._newest_serial(scope)
 
-        Content that comes back after another gets a new serial too: what is published never gets older.
-        """
+    def set_serial(self, scope: str, serial: int, content: str) -> None:
+        """Let a serial stand for a content, whatever it stood for before."""
         with self._transaction() as db:
-            newest = self._newest_serial(scope)
-            if newest is not None and newest[1] == content:
-                return newest[0]
-            serial = (newest[0] if newest else 0) + 1
-            db.execute("INSERT INTO serials VALUES (?, ?, ?)", (scope, serial, content))
-            return serial
+            db.execute("INSERT OR REPLACE INTO serials VALUES (?, ?, ?)", (scope, serial, content))
+
+    def record_claims(self, store: str, claims: Iterable[tuple[str, tuple[str, int, str]]]) -> None:
+        """Remember serials of a shared store: (name there, (scope, serial, content)); they never change."""
+        with self._transaction() as db:
+            rows = [(store, name, *claim) for name, claim in claims]
+            db.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?)", rows)
+
+    def claims(self, store: str) -> dict[str, tuple[str, int, str]]:
+        """By name there: (scope, serial, content) of what is known of a shared store's serials."""
+        with self._lock:
+            rows = self._db.execute("SELECT name, scope, serial, content FROM claims WHERE store = ?", (store,))
+            return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
     def adopt_serial(self, scope: str, serial: int, content: str) -> None:
         """Remember a serial that a result was built with, when the ledger does not know it (it was lost)."""
@@ -206,14 +220,6 @@ class Ledger:
         """Units with a recorded failure, and when it happened (seconds since the epoch)."""
         with self._lock:
             return tuple(self._db.execute("SELECT unit_id, happened FROM failures ORDER BY unit_id"))
-
-    def peek_serial(self, scope: str, content: str) -> int:
-        """The serial that ``serial`` would return; writes nothing."""
-        with self._lock:
-            newest = self._newest_serial(scope)
-        if newest is not None and newest[1] == content:
-            return newest[0]
-        return (newest[0] if newest else 0) + 1
 
     def _newest_serial(self, scope: str) -> tuple[int, str] | None:
         row = self._db.execute(

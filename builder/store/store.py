@@ -5,15 +5,17 @@ Layout (docs/work-folder.md)::
     lock  readers  ledger.sqlite  logs/<unit>/  tmp/
     store/sources/<sha256>/<filename>  store/partial/<digest of URL>/
     store/<kind>/<key>/                kind: prepared, modules, results, signed, roots
+                                       and trees: a driver's open tree, built from source
     store/serials.json                 the newest serials of results that were removed
 
 A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place. The modification
 time of ``store/<kind>/<key>`` and of ``store/sources/<sha256>`` is when a writer used it last.
 """
 
+# Longer than other files: every path of the work folder is made here and nowhere else.
+
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -27,28 +29,40 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from builder.errors import LockedError
+from builder.errors import StoreError
 from builder.model.cells import BuildResult
 from builder.store.files import os_failure, remove_tree, sync_path, sync_tree
 from builder.store.ledger import Ledger
+from builder.store.locks import READERS, hold_off_removals, no_reader, take_lock
+from builder.store.numbers import Serials
 from builder.store.results import RESULT_FILE, read_result, result_document
 from builder.store.serials import read_serials, remember_serials
+from builder.store.shared import SHARED, SharedStore
 
-KINDS = ("prepared", "modules", "results", "signed", "roots")
+KINDS = ("prepared", "trees", "modules", "results", "signed", "roots")
 
 
 class Store:
     """Every path of one work folder. Open with ``Store.open``; use as a context manager."""
 
     def __init__(
-        self, work: Path, ledger: Ledger, lock_fd: int | None, *, vanish: Callable[[], None] | None = None
+        self,
+        work: Path,
+        ledger: Ledger,
+        lock_fd: int | None,
+        *,
+        shared: SharedStore | None = None,
+        vanish: Callable[[], None] | None = None,
     ) -> None:
         self.work = work
         self.ledger = ledger
+        self.shared = shared
+        self.serials = Serials(ledger, shared)
         self._lock_fd = lock_fd
         self._readers_fd: int | None = None
         self._vanish = vanish
         self._used: set[tuple[str, str]] = set()
+        self._missed: set[tuple[str, str]] = set()  # asked for in the shared store, and not there
 
     @property
     def used(self) -> frozenset[tuple[str, str]]:
@@ -56,8 +70,10 @@ class Store:
         return frozenset(self._used)
 
     @classmethod
-    def open(cls, work: Path, *, exclusive: bool = True) -> Self:
-        """Open (and make) a work folder.
+    def open(cls, work: Path, *, exclusive: bool = True, shared: SharedStore | None = None) -> Self:
+        """Open (and make) a work folder, over a store that other machines share where one is given.
+
+        A writer takes from there what it lacks and gives there what it finishes; readers only ask what there is.
 
         ``exclusive`` takes the lock for writers, raising LockedError when another repobuild holds it, empties tmp/
         and adopts results that a crash left without a ledger row. Readers pass False and change nothing but files
@@ -65,21 +81,21 @@ class Store:
         """
         work = work.absolute()
         _make_folders(work)
-        lock_fd = _take_lock(work / "lock") if exclusive else None
-        store = cls(work, Ledger(work / "ledger.sqlite"), lock_fd)
+        lock_fd = take_lock(work / "lock") if exclusive else None
+        store = cls(work, Ledger(work / "ledger.sqlite", writes=exclusive), lock_fd, shared=shared)
         if exclusive:
             store._recover()
         else:
-            store._readers_fd = _reading(work / "readers")
+            store._readers_fd = hold_off_removals(work / READERS)
         return store
 
     @classmethod
-    def open_empty(cls) -> Self:
+    def open_empty(cls, shared: SharedStore | None = None) -> Self:
         """A store that holds nothing and is gone when it is closed, for looking where no work folder is yet."""
         folder = tempfile.TemporaryDirectory(prefix="repobuild-")
         work = Path(folder.name)
         _make_folders(work)
-        return cls(work, Ledger(work / "ledger.sqlite"), None, vanish=folder.cleanup)
+        return cls(work, Ledger(work / "ledger.sqlite", writes=False), None, shared=shared, vanish=folder.cleanup)
 
     def __enter__(self) -> Self:
         return self
@@ -155,12 +171,57 @@ class Store:
         return target
 
     def folder(self, kind: str, key: str) -> Path | None:
-        """The whole folder of that kind and key, None when there is none."""
+        """The whole folder of that kind and key, None when there is none. A writer takes it from a shared store."""
         path = self._place(kind, key)
-        if not path.is_dir():
+        if not path.is_dir() and not self._take(kind, key):
             return None
         self._use(kind, key, path)
         return path
+
+    def has(self, kind: str, key: str) -> bool:
+        """Is there such a folder, here or (as far as is known) in the shared store? Takes nothing from there."""
+        if self._place(kind, key).is_dir():
+            self._use(kind, key, self._place(kind, key))
+            return True
+        return self.shared is not None and self.shared.has(kind, key)
+
+    def here(self, kind: str, key: str) -> bool:
+        """Is there such a folder on this machine?"""
+        return self._place(kind, key).is_dir()
+
+    def _take(self, kind: str, key: str) -> bool:
+        """Take a folder from the shared store and index it; False when it cannot be had whole."""
+        if self.shared is None or self._lock_fd is None or kind not in SHARED or (kind, key) in self._missed:
+            return False
+        place = self._place(kind, key)
+        with self.tmp() as tmp:
+            new = tmp / "new"
+            new.mkdir()
+            if not self.shared.take(kind, key, new):
+                self._missed.add((kind, key))
+                return False
+            try:
+                result = read_result(new, key) if kind == "results" else None
+            except StoreError as exc:
+                self.shared.damaged(kind, key, exc.message)
+                return False
+            self._move(new, place)
+        if result is not None:
+            self.ledger.record_result(key, result.unit_id, result.seconds, time.time())
+        return True
+
+    def give_used(self) -> None:
+        """Give the shared store what this run used and it lacks: made before there was one, or while it was away."""
+        if self.shared is None:
+            return
+        for kind, key in sorted(self._used):
+            if kind not in SHARED or not self.here(kind, key):
+                continue
+            if kind == "results":
+                result = read_result(self._place(kind, key))
+                self.serials.share(result.unit_id, result.serial, result.content)
+            if not self.shared.has(kind, key):
+                self.shared.give(kind, key, self._place(kind, key))
 
     def _use(self, kind: str, key: str, path: Path) -> None:
         """Remember that it was used; a writer on the disk, for `repobuild gc`."""
@@ -183,14 +244,20 @@ class Store:
             new = tmp / "new"
             new.mkdir()
             fill(new)
-            sync_tree(new)
-            try:
-                new.rename(place)
-            except OSError:  # another worker was first with the same content
-                if not place.is_dir():
-                    raise
-            sync_path(place.parent)
+            self._move(new, place)
+        self._use(kind, key, place)
+        if self.shared is not None:
+            self.shared.give(kind, key, place)
         return place
+
+    def _move(self, new: Path, place: Path) -> None:
+        sync_tree(new)
+        try:
+            new.rename(place)
+        except OSError:  # another worker was first with the same content
+            if not place.is_dir():
+                raise
+        sync_path(place.parent)
 
     def remove_folder(self, kind: str, key: str) -> None:
         """Take a folder away (renamed to tmp/ first, so that it is never half there)."""
@@ -206,21 +273,10 @@ class Store:
 
         What was taken is deleted after readers were let in again; a killed removal is ended by the next writer.
         """
-        grave = Path(tempfile.mkdtemp(dir=self.work / "tmp"))
-        fd = os.open(self.work / "readers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        numbers = itertools.count()
-
-        def take(path: Path) -> None:
-            path.rename(grave / str(next(numbers)))
-
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield take
-        except OSError as exc:
-            raise os_failure(exc, self.work) from exc
-        finally:
-            os.close(fd)
-            remove_tree(grave)
+        with self.tmp() as grave:
+            numbers = itertools.count()
+            with no_reader(self.work / READERS):
+                yield lambda path: _rename(path, grave / str(next(numbers)))
 
     def retire(self, results: Iterable[BuildResult]) -> None:
         """Keep the serials of results that are about to be removed, for a ledger that is lost later."""
@@ -248,35 +304,13 @@ class Store:
         return None if folder is None else read_result(folder)
 
 
+def _rename(path: Path, target: Path) -> None:
+    path.rename(target)
+
+
 def _make_folders(work: Path) -> None:
     try:
         for folder in ("tmp", "logs", "store/sources", "store/partial", *(f"store/{k}" for k in KINDS)):
             (work / folder).mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise os_failure(exc, work) from exc
-
-
-def _reading(path: Path) -> int | None:
-    """Hold off removals while a reader looks; None in a store that cannot be written, where nothing is removed."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError:
-        return None
-    fcntl.flock(fd, fcntl.LOCK_SH)
-    return fd
-
-
-def _take_lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        owner = os.pread(fd, 200, 0).decode(errors="replace").strip() or "unknown"
-        os.close(fd)
-        raise LockedError(
-            f"{path.parent}: another repobuild works here (process {owner})",
-            hint="wait for it, or give this run a --work folder of its own",
-        ) from exc
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd

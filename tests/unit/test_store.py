@@ -77,8 +77,8 @@ def test_a_lost_ledger_is_filled_from_the_results_with_their_serials(tmp_path: P
         file.unlink()
     with Store.open(tmp_path) as store:
         assert store.ledger.keys_of("scope") == ("k1",)
-        assert store.ledger.serial("scope", "c4") == 4
-        assert store.ledger.serial("scope", "c5") == 5
+        assert store.serials.serial("scope", "c4") == 4
+        assert store.serials.serial("scope", "c5") == 5
 
 
 def test_a_damaged_result_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_a_damaged_result_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 def test_serials_rise_with_new_content_and_stay_with_the_same(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
-        serials = [store.ledger.serial("s", content) for content in ("a", "a", "b", "b", "a")]
+        serials = [store.serials.serial("s", content) for content in ("a", "a", "b", "b", "a")]
         assert serials == [1, 1, 2, 2, 3]
-        assert store.ledger.peek_serial("s", "a") == 3
-        assert store.ledger.peek_serial("s", "new") == 4
-        assert store.ledger.serial("s", "new") == 4
+        assert store.serials.peek("s", "a") == 3
+        assert store.serials.peek("s", "new") == 4
+        assert store.serials.serial("s", "new") == 4
 
 
 def test_a_failure_is_forgotten_when_the_unit_is_built(tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_serials_of_removed_results_outlive_the_ledger(tmp_path: Path) -> None:
         with store.removing() as take:
             take(result.folder)
         assert store.ledger.keys_of("scope") == ()
-        assert store.ledger.peek_serial("scope", "c4") == 5
+        assert store.serials.peek("scope", "c4") == 5
     assert list((tmp_path / "tmp").iterdir()) == []
     for file in tmp_path.glob("ledger.sqlite*"):
         file.unlink()
     with Store.open(tmp_path) as store:
-        assert store.ledger.peek_serial("scope", "c4") == 5
+        assert store.serials.peek("scope", "c4") == 5
 
 
 def test_removing_waits_for_readers(tmp_path: Path) -> None:

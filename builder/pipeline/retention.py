@@ -20,7 +20,7 @@ from builder.pipeline.settings import Settings
 from builder.pipeline.specs import exists, make_job
 from builder.pipeline.workshop import Workshop, known
 from builder.plan.retention import DAY, decide_fates, size_of
-from builder.publish import Generation, Repository, read_generation
+from builder.publish import Generation, Repository, find_generation, read_generation
 from builder.store import describe_stored, list_contents, read_result
 
 KEEP_DAYS = 30.0
@@ -80,16 +80,21 @@ def _mark_generations(repository: Repository, generations: Sequence[tuple[Stored
     """The current ones, and for each distribution × arch the one to roll back to."""
     linked = repository.linked()
     marks: _Marks = {}
-    before: dict[str, Stored] = {}
+    former: dict[str, Stored] = {}  # by distribution × arch: current last
     for item, generation in generations:
         if item.name in linked:
             marks[item.kind, item.name] = Kept(reason="current")
         elif generation is None:
             marks[item.kind, item.name] = Kept(reason="its publication.json cannot be read: look at it, move it away")
-        elif item.about not in before or before[item.about].used < item.used:
-            before[item.about] = item
-    marks |= {(i.kind, i.name): Kept(reason="the one before the current, to roll back to") for i in before.values()}
-    return marks
+        elif item.about not in former or former[item.about].used < item.used:
+            former[item.about] = item
+    kept = {(i.kind, i.name): Kept(reason="the one before the current, to roll back to") for i in former.values()}
+    for item, generation in generations:  # what `repobuild rollback` takes by itself: another one after a rollback
+        if item.name in linked and generation is not None:
+            with suppress(PublishError):
+                target = find_generation(repository.root, generation.distribution, generation.arch)
+                kept[item.kind, target.digest] = Kept(reason="made before the current one, to roll back to")
+    return kept | marks
 
 
 def _mark_published(

@@ -105,7 +105,7 @@ def test_a_dry_run_says_all_and_changes_nothing_and_the_removal_frees_what_was_s
     current = items["generations", job.digest()]
     assert (current["stays"], current["reason"]) == (True, "current")
     reasons = {i["reason"] for i in said["items"] if i["kind"] == "generations"}
-    assert reasons == {"current", "the one before the current, to roll back to", "used today, nothing refers to it"}
+    assert reasons == {"current", "made before the current one, to roll back to", "used today, nothing refers to it"}
     done = job.json("gc", *NOW)
     assert {(i["kind"], i["name"]) for i in done["items"] if not i["stays"]} == going
     assert done["freed_bytes"] == said["freed_bytes"] > 0

@@ -197,7 +197,8 @@ class S3Place:
 
     def __init__(self, root: str) -> None:
         try:
-            import botocore.exceptions  # noqa: PLC0415  an extra
+            import aiohttp  # noqa: PLC0415  an extra
+            import botocore.exceptions  # noqa: PLC0415
             import s3fs  # noqa: PLC0415
         except ImportError as exc:
             raise SharedStoreError(
@@ -205,7 +206,8 @@ class S3Place:
                 hint="pip install 'repobuild[s3]'",
             ) from exc
         self._root = root
-        self._errors = (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
+        of_boto = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
+        self._errors = (OSError, aiohttp.ClientError, *of_boto)  # the second: a connection that ends in mid-file
         self._fs: Any = s3fs.S3FileSystem(config_kwargs=_PATIENCE, use_listings_cache=False)
 
     def _at(self, name: str) -> str:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import Any
 
 import s3fs
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 SECRET = "of-nobody-and-nothing"
 
 
-@dataclass
-class S3Server:
-    """A server; what it holds belongs to the process and outlives a stop."""
+class _OneAtATime:
+    """moto's application with one request at a time.
 
-    port: int
-    _server: ThreadedMotoServer
+    moto looks whether an object is there and then writes it, in two steps; S3 promises that a conditional write is one.
+    """
+
+    def __init__(self) -> None:
+        self._application: Any = DomainDispatcherApplication(create_backend_app)
+        self._lock = Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._lock:
+            return list(self._application(environ, start_response))
+
+
+class S3Server:
+    """A running server; what it holds belongs to the process and outlives a stop."""
+
+    def __init__(self) -> None:
+        self.port = 0  # any that is free, and the same one later
+        self.start()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -30,25 +47,28 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def stop(self) -> None:
-        self._server.stop()
-
     def start(self) -> None:
-        """After a stop: at the same port."""
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self._server.start()
+        self._server = make_server(
+            "127.0.0.1", self.port, _OneAtATime(), threaded=True, request_handler=MotoRequestHandler
+        )
+        self.port = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """A running server at a port of its own."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    running = S3Server(port=server.get_host_and_port()[1], _server=server)
+    server = S3Server()
     try:
-        yield running
+        yield server
     finally:
-        running.stop()
+        server.stop()
 
 
 def make_bucket(name: str) -> None:

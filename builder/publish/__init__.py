@@ -2,7 +2,6 @@
 
 from builder.publish.clients import client_repository
 from builder.publish.former import with_former
-from builder.publish.generations import Generation, current_generation, find_generation, rollback
 from builder.publish.generations import (
     Generation,
     Repository,

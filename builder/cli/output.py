@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from builder.errors import InterruptedRunError, PartialFailureError, RepobuildError
-from builder.tools.run import cancel_all
+from builder.tools.run import Terminated, cancel_all
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ def print_error(error: RepobuildError) -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def command(function: F) -> F:

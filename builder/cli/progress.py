@@ -29,8 +29,8 @@ class PlainProgress:
         self._started = time.monotonic()
 
     def __call__(self, event: Event, /) -> None:
-        """Print one line, but for progress within a download."""
-        if event.state == "progress":
+        """Print one line, but for progress within a download and the place of a log."""
+        if event.state in ("progress", "log"):
             return
         took = f" ({event.seconds:.1f} s)" if event.seconds is not None else ""
         text = f": {event.text}" if event.text else ""
@@ -71,7 +71,7 @@ class LiveProgress:
             elif event.state == "progress":
                 if key in self._tasks and event.fraction is not None:
                     self._progress.update(self._tasks[key], total=1.0, completed=event.fraction)
-            else:
+            elif event.state not in ("log", "retry"):
                 self._finish(key, event)
 
     def _finish(self, key: tuple[str, str], event: Event) -> None:

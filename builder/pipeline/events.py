@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -10,12 +11,14 @@ from typing import Protocol
 class Event:
     """One thing that happened to a subject (a unit id, a source, a distribution)."""
 
-    stage: str  # fetch, buildroot, build, qualify, sign, publish, verify
+    stage: str  # fetch, pin, buildroot, build, qualify, sign, publish, verify, schedule
     subject: str
-    state: str  # started, progress, done, reused, failed, skipped, warning
+    state: str  # started, progress, log, retry, done, reused, failed, skipped, warning
     text: str = ""  # for people
     seconds: float | None = None  # wall, with done and failed
     fraction: float | None = None  # 0…1, with progress
+    expected: float | None = None  # seconds that it is thought to take, with started
+    log: Path | None = None  # what the build is writing now, with log; it goes away with the build
 
 
 class Listener(Protocol):

@@ -17,7 +17,7 @@ from builder.pipeline.specs import make_job
 from builder.pipeline.verdicts import read_verdict
 from builder.pipeline.workshop import Workshop
 from builder.publish import current_generation
-from builder.store import Failure
+from builder.store import Attempt, Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +141,19 @@ def _story(shop: Workshop, action: Action) -> dict[str, object]:
                     for c in v.checks
                 ]
     failure = shop.store.ledger.failure(unit.scope)
+    attempts = shop.store.ledger.history.attempts(unit.id)
+    if attempts:
+        document["attempts"] = [_attempt_line(attempt) for attempt in attempts]
     if failure is not None:
         document["failed"] = [f"{failure.stage}: {failure.message}", *failure.details]
         document["log"] = str(failure.log)
     return document
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    when = datetime.fromtimestamp(attempt.happened, UTC).isoformat(timespec="seconds")
+    then = f"tried again after {attempt.wait:g} s" if attempt.wait else "given up"
+    return f"{when} {attempt.stage}, attempt {attempt.number}: {attempt.message}: {then}"
 
 
 def support_of(settings: Settings) -> list[tuple[str, dict[str, object]]]:

@@ -34,6 +34,7 @@ class RepobuildError(Exception):
         self.hint = hint
         self.log = log
         self.retry_after: float | None = None  # seconds that a server asked to wait
+        self.reported = False  # its document was printed already: one a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

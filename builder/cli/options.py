@@ -136,6 +136,29 @@ _RUN = [
     ),
     click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
 ]
+_WATCH = [
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Print build logs while they are written, each line with its cell."
+    ),
+    click.option(
+        "--events",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Append what happens to this file, as JSON lines (docs/schema/event.schema.json).",
+    ),
+    click.option(
+        "--metrics",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Keep this file up to date for Prometheus (node_exporter's textfile collector).",
+    ),
+    click.option(
+        "--summary",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write what the run came to as Markdown, for CI systems.",
+    ),
+]
 _SIGN = [
     click.option(
         "--gnupghome",
@@ -168,7 +191,7 @@ def look_options(function: F) -> F:
 
 def run_options(function: F) -> F:
     """The above and how to build: verbs that work."""
-    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN], function)
+    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN, *_WATCH], function)
 
 
 def rebuild_options(function: F) -> F:

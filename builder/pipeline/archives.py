@@ -32,7 +32,7 @@ def fetch_archives(shop: Workshop, units: tuple[Unit, ...]) -> None:
     for identity, outcome in found.items():
         if isinstance(outcome, RepobuildError):
             text = "; ".join((outcome.message, *outcome.details[:3]))
-            shop.tell("fetch", missing[identity][1].filename, "failed", text)
+            shop.tell("fetch", missing[identity][1].filename, "failed", text, code=outcome.code)
 
 
 def _wanted(units: tuple[Unit, ...]) -> dict[ArchiveId, tuple[Unit, Source]]:

@@ -54,6 +54,7 @@ class SharedBuilder:
         for leftover in request.resultdir.iterdir():  # of an attempt before
             remove_tree(leftover)
         log = request.resultdir / "build.log"
+        log.touch()  # whoever follows it can open it now: the build may be over and gone at the next look
         self._listener(Event(stage="build", subject=request.unit_id, state="log", log=log))
         slot = current_slot()
         if slot is not None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from builder.build.memory import spare_memory
-from builder.errors import BuildTimeoutError, InterruptedRunError, RepobuildError, ToolTimeoutError
+from builder.errors import BuildTimeoutError, InterruptedRunError, QualifyError, RepobuildError, ToolTimeoutError
 from builder.model.cells import Action, Artifact, BuildResult, Decision, PackageKind, Unit, Verdict
 from builder.model.levels import Level
 from builder.model.planning import UnitOutcome
@@ -65,6 +65,8 @@ def run_jobs(
     """
     require_space_to_build(shop, len(jobs))
     expected = expect(shop, jobs)
+    for unit_id, cost in expected.items():
+        shop.listener(Event(stage="build", subject=unit_id, state="queued", expected=cost.seconds))
     failures = run_all(
         {i: partial(_build_and_qualify, shop, jobs[i], expected[i], check=check) for i in expected},
         workers=shop.settings.workers,
@@ -108,7 +110,7 @@ def _build_and_qualify(shop: Workshop, job: Job, expected: Expected, *, check: b
         verdict = qualify(shop, unit, result, job) if check else None
     except RepobuildError as exc:
         error = _out_of_time(unit, exc)
-        shop.tell(stage, unit.id, "failed", error.message, time.monotonic() - started)
+        shop.tell(stage, unit.id, "failed", error.message, time.monotonic() - started, code=error.code)
         if not isinstance(error, InterruptedRunError):  # says nothing of the unit
             _remember(shop, job, stage, error)
         if error is exc:
@@ -227,8 +229,11 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
     else:
         verdict = qualify_packages(unit, result.artifacts, matrix, serial=job.serial)
     shop.store.ledger.record_verdict(verdict_key(result.key), LEVEL, ok=verdict.ok, document=verdict_document(verdict))
-    state = "done" if verdict.ok else "failed"
-    shop.tell("qualify", unit.id, state, verdict.reason, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if verdict.ok:
+        shop.tell("qualify", unit.id, "done", verdict.reason, seconds)
+    else:
+        shop.tell("qualify", unit.id, "failed", verdict.reason, seconds, code=QualifyError.code)
     return verdict
 
 

@@ -16,7 +16,7 @@ from builder.model.naming import ARCHIVE_KINDS
 from builder.model.sources import Buildroot, DriverArchive, DriverSources, KernelDevel
 from builder.pipeline.attempts import try_again
 from builder.pipeline.configure import Configuration
-from builder.pipeline.events import Event, Listener
+from builder.pipeline.events import Event, Listener, State
 from builder.pipeline.kernels import find_kernel_devel, read_kernel_devel
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
@@ -57,9 +57,18 @@ class Workshop:
     listener: Listener
     facts: Facts = field(default_factory=Facts)
 
-    def tell(self, stage: str, subject: str, state: str, text: str = "", seconds: float | None = None) -> None:
-        """Send one event to the listener."""
-        self.listener(Event(stage=stage, subject=subject, state=state, text=text, seconds=seconds))
+    def tell(
+        self,
+        stage: str,
+        subject: str,
+        state: State,
+        text: str = "",
+        seconds: float | None = None,
+        *,
+        code: str | None = None,
+    ) -> None:
+        """Send one event to the listener; ``code`` is that of a failure."""
+        self.listener(Event(stage=stage, subject=subject, state=state, text=text, seconds=seconds, code=code))
 
     def try_again(self, stage: str, subject: str, action: Callable[[], T]) -> T:
         """Do something, and again where its failure may pass by itself."""
@@ -208,7 +217,8 @@ def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
         shop.facts.sources[identity] = outcome
         if isinstance(outcome, RepobuildError):
             text = "; ".join((outcome.message, *outcome.details[:3]))
-            shop.tell("fetch", wanted[identity].run_source(identity[1]).filename, "failed", text)
+            filename = wanted[identity].run_source(identity[1]).filename
+            shop.tell("fetch", filename, "failed", text, code=outcome.code)
 
 
 def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
@@ -226,7 +236,7 @@ def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
     for name, outcome in made.items():
         shop.facts.buildroots[name] = outcome
         if isinstance(outcome, RepobuildError):
-            shop.tell("buildroot", name, "failed", outcome.message)
+            shop.tell("buildroot", name, "failed", outcome.message, code=outcome.code)
     kernels: dict[KernelId, tuple[Kernel, Buildroot]] = {}
     for unit in units:
         buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))

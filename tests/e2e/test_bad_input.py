@@ -252,7 +252,7 @@ def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(
         full.run("pin")
         done = full.run("matrix", code=23)
         assert re.search(r"this run needs \d\.\d GiB: nothing was started", done.stderr)
-        assert "started\n" not in done.stderr
+        assert ": buildroot started" not in done.stderr
         assert _no_space(full.json("matrix", "--min-free", "0", code=23))
         subprocess.run(["rm", "-rf", full.work], check=True)
         _fit(disk, job.work, spare=100 << 10)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import jsonschema
+
+from builder.pipeline.event_lines import event_schema
 from tests.conftest import Job
 from tests.e2e.test_kill import DEADLINE, forget, nothing_runs_on, said, same_as_undisturbed, started, wait_for
 
@@ -41,8 +45,30 @@ def test_a_cell_that_is_out_of_time_is_stopped_and_held_the_next_run_builds_it(
     (failure,) = job.json("status")["failures"]
     assert failure["code"] == "build-timeout"
     assert job.json("why", cell)["failed"][0].startswith("build: ")
-    job.run("matrix")
+    watched(job, cell)
     same_as_undisturbed(job, whole)
+
+
+def watched(job: Job, cell: str) -> None:
+    """Run the matrix and look at it as a person, a program, a monitor and a CI system do."""
+    folder = job.config.parent
+    files = {name: folder / f"watched.{name}" for name in ("events", "metrics", "summary")}
+    options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    said = job.run("matrix", "--verbose", *options).stderr.splitlines()
+    assert any(line.startswith(f"{cell}: ") and "rpmbuild" not in line and "CC [M]" in line for line in said)
+    assert "  branch r535-open  1 built" in said
+    events = [json.loads(line) for line in files["events"].read_text().splitlines()]
+    for event in events:
+        jsonschema.validate(event, event_schema())
+    of_cell = [e["state"] for e in events if (e["subject"], e["stage"]) == (cell, "build")]
+    assert of_cell == ["queued", "started", "log", "log", "done"]  # compiled, then packed
+    assert (events[-1]["stage"], events[-1]["state"], events[-1]["exit_code"]) == ("run", "done", 0)
+    metrics = files["metrics"].read_text()
+    assert 'repobuild_cells{branch="r535-open",state="built"} 1.0\n' in metrics
+    assert "repobuild_run_exit_code 0.0\n" in metrics
+    summary = files["summary"].read_text()
+    assert summary.startswith("# repobuild: done\n")
+    assert "| built | reused |" in summary
 
 
 def test_ctrl_c_twice_stops_what_it_waited_for(tmp_path: Path, whole: Job) -> None:

@@ -199,6 +199,11 @@ def rebuild_options(function: F) -> F:
     return _apply([*_CONFIG, *_WORK, *_MODULE_KEY], function)
 
 
+def doctor_options(function: F) -> F:
+    """Everything that a run depends on."""
+    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN, *_SIGN], function)
+
+
 def sign_options(function: F) -> F:
     """The key: verbs that sign."""
     return _apply(_SIGN, function)

@@ -12,6 +12,7 @@ from statistics import median
 from builder.errors import DiskFullError
 from builder.model.cells import PackageKind, Unit
 from builder.model.sources import DriverSources
+from builder.pipeline.settings import Settings
 from builder.pipeline.specs import Job
 from builder.pipeline.workers import Expected
 from builder.pipeline.workshop import Workshop, source_id
@@ -101,7 +102,12 @@ def _guessed_seconds(unit: Unit, work: str) -> float:
 
 
 def _guessed_memory(unit: Unit, work: str, cores: int) -> int:
-    return _MEMORY * (cores + 1) if unit.kind is PackageKind.KMOD and work == WHOLE else _MEMORY
+    return first_guess_of_memory(cores) if unit.kind is PackageKind.KMOD and work == WHOLE else _MEMORY
+
+
+def first_guess_of_memory(cores: int) -> int:
+    """Bytes that a cell of unknown need is thought to take with so many processors."""
+    return _MEMORY * (cores + 1)
 
 
 def require_space_to_fetch(shop: Workshop, units: Sequence[Unit]) -> None:
@@ -116,34 +122,42 @@ def require_space_to_fetch(shop: Workshop, units: Sequence[Unit]) -> None:
         if shop.chroot(unit).name not in shop.facts.buildroots:
             roots.add(shop.chroot(unit).name)
     if sources or roots:
-        parts = [(f"for {len(sources)} sources to fetch and unpack", _UNPACKED * sum(sources.values()))]
-        _require(shop, [*parts, (f"for {len(roots)} base roots", _ROOT * len(roots)), _builds(shop, len(units))])
+        at_once = min(shop.settings.workers, len(units))
+        _require(shop, room(shop.settings, builds=at_once, roots=len(roots), sources=sum(sources.values())))
 
 
 def require_space_to_build(shop: Workshop, builds: int) -> None:
     """Raise DiskFullError where there is no room for so many builds."""
     if builds:
-        _require(shop, [_builds(shop, builds)])
+        _require(shop, room(shop.settings, builds=min(shop.settings.workers, builds)))
 
 
-def _builds(shop: Workshop, builds: int) -> tuple[str, int]:
-    at_once = min(shop.settings.workers, builds)
-    return f"for {at_once} builds at the same time", _BUILD * at_once
+def room(settings: Settings, *, builds: int, roots: int = 0, sources: int = 0) -> list[tuple[str, int]]:
+    """What a run needs on the work folder's filesystem: for what, bytes.
+
+    ``builds`` at the same time, ``roots`` to be made, ``sources``: bytes to be fetched.
+    """
+    if settings.min_free is not None:
+        return [("asked for (--min-free)", settings.min_free << 30)]
+    parts = [
+        ("to spare", _SPARE),
+        ("for sources to fetch, unpack and sort", _UNPACKED * sources),
+        (f"for {roots} base root{'s' if roots != 1 else ''}", _ROOT * roots),
+        (f"for {builds} build{'s' if builds != 1 else ''} at the same time", _BUILD * builds),
+    ]
+    return [(what, size) for what, size in parts if size]
 
 
 def _require(shop: Workshop, parts: Sequence[tuple[str, int]]) -> None:
-    wanted = [("to spare", _SPARE), *((what, size) for what, size in parts if size)]
-    asked = shop.settings.min_free
-    if asked is not None:
-        wanted = [("asked for (--min-free)", asked << 30)]
-    need, free = sum(size for _, size in wanted), free_space(shop.store.work)
+    need, free = sum(size for _, size in parts), free_space(shop.store.work)
     if free < need:
         raise DiskFullError(
-            f"{shop.store.work}: {_gib(free)} are free, this run needs {_gib(need)}: nothing was started",
-            details=[f"{_gib(size)} {what}" for what, size in wanted],
+            f"{shop.store.work}: {gib(free)} are free, this run needs {gib(need)}: nothing was started",
+            details=[f"{gib(size)} {what}" for what, size in parts],
             hint="free space, run fewer builds at once (--jobs), or say what is enough (--min-free GIB)",
         )
 
 
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"
+def gib(size: int) -> str:
+    """A size for people."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 29 else f"{-(-size >> 20)} MiB"

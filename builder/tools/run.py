@@ -30,23 +30,10 @@ from builder.errors import (
     ToolMissingError,
     ToolTimeoutError,
 )
+from builder.tools.packages import package_hint
 from builder.tools.supervise import Supervision, current, family
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Which package brings a program, by the names of Debian and of Fedora/EL where they differ.
-PACKAGES = {
-    "rpmbuild": "rpm (Debian) or rpm-build (EL)",
-    "rpmsign": "rpm (Debian) or rpm-sign (EL)",
-    "rpmkeys": "rpm",
-    "dnf": "dnf (Debian: also dnf-plugins-core)",
-    "gpg": "gpg (Debian) or gnupg2 (EL)",
-    "gpg-agent": "gpg-agent (Debian) or gnupg2 (EL)",
-    "gpg-connect-agent": "gpg (Debian) or gnupg2 (EL)",
-    "gpgconf": "gpgconf (Debian) or gnupg2 (EL)",
-    "mock": "mock (Fedora, EPEL)",
-    "unshare": "util-linux",
-    "rpm2cpio": "rpm",
-}
 _KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.5  # seconds between two looks at the memory of a task; the first comes sooner
 
@@ -155,8 +142,7 @@ def run(
     timeout = timeout if left is None else min(timeout, left)
     program = words[0] if "/" in words[0] else str(which(words[0]) or "")
     if not program:
-        package = PACKAGES.get(words[0], words[0])
-        raise ToolMissingError(f"{words[0]} is not installed", hint=f"install the package {package}")
+        raise ToolMissingError(f"{words[0]} is not installed", hint=package_hint(words[0]))
     started = time.monotonic()
     with ExitStack() as stack:
         out, err = _outputs(stack, log)

@@ -139,6 +139,8 @@ def run(
     check_stopped(f"{words[0]}: not started")
     task = current()
     left = task.left() if task else None
+    if left == 0.0:
+        raise ToolTimeoutError(f"{words[0]}: not started, the time for all of it is over")
     timeout = timeout if left is None else min(timeout, left)
     program = words[0] if "/" in words[0] else str(which(words[0]) or "")
     if not program:

@@ -13,7 +13,7 @@ import pytest
 from builder.errors import BuildError, DiskFullError, InterruptedRunError, ToolTimeoutError
 from builder.pipeline import workers as pool
 from builder.pipeline.workers import Expected, current_slot, run_all
-from builder.tools.run import reset_cancelled, run
+from builder.tools.run import reset_cancelled, run, stop
 from builder.tools.supervise import current
 from tests.unit.test_run import alive, wait_until
 
@@ -122,34 +122,59 @@ def test_what_needs_more_memory_than_there_is_runs_alone_and_nothing_overtakes_i
     assert said[-1] == ("huge: is expected to need 64.0 GiB of memory and 4.0 GiB are available: it runs alone")
 
 
-def test_a_deadline_is_that_of_the_whole_task_and_kills_every_process(tmp_path: Path) -> None:
-    script = f"echo one > {tmp_path}/log; setsid sleep {LONG} & echo $! > {tmp_path}/pid; wait"
-
+def test_a_deadline_is_that_of_the_whole_task() -> None:
     def task() -> None:
-        run(["sh", "-c", script], timeout=LONG)
-
-    def late() -> None:
         supervision = current()
         assert supervision is not None
-        with pytest.raises(ToolTimeoutError):
-            run(["sh", "-c", script], timeout=LONG)
+        with pytest.raises(ToolTimeoutError, match="ran longer than"):
+            run(["sleep", str(LONG)], timeout=LONG)
         assert supervision.expired
-        run(["true"], timeout=LONG)  # nothing more of it is let run
+        run(["true"], timeout=LONG)
 
-    found = run_all({"a": task, "b": late}, workers=2, expected={n: Expected(limit=1.0) for n in ("a", "b")})
-    assert isinstance(found["a"], ToolTimeoutError)
-    assert isinstance(found["b"], ToolTimeoutError)
-    wait_until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    (error,) = run_all({"a": task}, workers=1, expected={"a": Expected(limit=0.5)}).values()
+    assert isinstance(error, ToolTimeoutError)
+    assert error.message == "true: not started, the time for all of it is over"
 
 
-def test_memory_of_everything_that_a_task_starts_is_measured() -> None:
-    held = 64 << 20
+def test_stopping_a_task_kills_all_that_it_started_sessions_of_their_own_too(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    def task() -> None:
+        supervision = current()
+        assert supervision is not None
+
+        def stop_it() -> None:
+            wait_until(lambda: pid.exists() and pid.read_text())
+            stop(supervision)
+
+        stopper = threading.Thread(target=stop_it)
+        stopper.start()
+        try:
+            run(["sh", "-c", f"setsid sleep {LONG} & echo $! > {pid}; wait"], timeout=LONG)
+        finally:
+            stopper.join()
+
+    with pytest.raises(InterruptedRunError):
+        run_all({"a": task}, workers=1)
+    wait_until(lambda: not alive(int(pid.read_text())))
+
+
+def test_memory_of_everything_that_a_task_starts_is_measured(tmp_path: Path) -> None:
+    held, enough = 64 << 20, tmp_path / "enough"
+    program = f"import os, time\nx = bytearray({held})\nwhile not os.path.exists('{enough}'): time.sleep(0.01)"
 
     def task() -> int:
         supervision = current()
         assert supervision is not None
-        script = f"python3 -c 'x = bytearray({held}); import time; time.sleep(0.7)'"
-        run(["sh", "-c", script], timeout=LONG)
+
+        def watch() -> None:
+            wait_until(lambda: supervision.peak >= held)
+            enough.touch()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        run(["sh", "-c", f'python3 -c "{program}"; true'], timeout=LONG)
+        watcher.join()
         return supervision.peak
 
     (peak,) = run_all({"a": task}, workers=1).values()

@@ -87,12 +87,19 @@ def family(pid: int) -> tuple[int, ...]:
     """A process and everything below it that lives, parents first (proc(5), /proc/<pid>/task/<tid>/children)."""
     found = [pid]
     for parent in found:  # grows
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        for task in _threads(parent):
             try:
-                found.extend(int(word) for word in children.read_text().split())
-            except OSError:
+                found.extend(int(word) for word in (task / "children").read_text().split())
+            except OSError:  # this thread has just ended
                 continue
     return tuple(found)
+
+
+def _threads(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # the process has just ended
+        return []
 
 
 def _memory(pid: int) -> int:

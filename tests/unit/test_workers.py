@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from builder.errors import BuildError, DiskFullError, InterruptedRunError, ToolT
 from builder.pipeline import workers as pool
 from builder.pipeline.workers import Expected, current_slot, run_all
 from builder.tools.run import reset_cancelled, run, stop
-from builder.tools.supervise import current
+from builder.tools.supervise import current, family
 from tests.unit.test_run import alive, wait_until
 
 GIB = 1 << 30
@@ -157,6 +158,15 @@ def test_stopping_a_task_kills_all_that_it_started_sessions_of_their_own_too(tmp
     with pytest.raises(InterruptedRunError):
         run_all({"a": task}, workers=1)
     wait_until(lambda: not alive(int(pid.read_text())))
+
+
+def test_looking_at_processes_that_just_end_harms_nothing() -> None:
+    for _ in range(150):  # each is seen at its end about once in twenty times
+        process = subprocess.Popen(["true"])
+        waiter = threading.Thread(target=process.wait)
+        waiter.start()
+        while waiter.is_alive():
+            assert family(process.pid)[0] == process.pid
 
 
 def test_memory_of_everything_that_a_task_starts_is_measured(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class Records:
 
 def expect(shop: Workshop, jobs: Mapping[str, Job]) -> dict[str, Expected]:
     """What each job is expected to cost and may cost, by unit id, longest first: so they should be started."""
+    if not jobs:
+        return {}
     history = shop.store.ledger.history
     records = Records(costs=history.costs(), seconds=history.result_seconds())
     cores = max(1, -(-processors() // max(1, min(shop.settings.workers, len(jobs)))))

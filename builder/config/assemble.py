@@ -90,6 +90,7 @@ def _distribution(name: str, entry: DistributionEntry, kernels: list[Kernel], fi
         kernels=tuple(sorted(kernels, key=lambda k: (k.variant, k.core.evr, k.release))),
         payload=entry.payload,
         other_kernels=tuple(sorted(set(entry.other_kernels))),
+        dnf=tuple(sorted(set(entry.dnf))),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.model.levels import Level
-from builder.model.matrix import CELL_TIMEOUT, Delivery, Flavor, Kmods
+from builder.model.matrix import CELL_TIMEOUT, Delivery, Dnf, Flavor, Kmods
 
 STANDARD_MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 
@@ -86,6 +86,8 @@ class DistributionEntry(_File):
     """%_binary_payload: what this distribution's rpm reads."""
     other_kernels: list[Name] = []
     """Packages that own vmlinuz of kernels that this matrix has none of: kept out as those without a module are."""
+    dnf: list[Annotated[Dnf, Field(strict=False)]] = [Dnf.DNF4]
+    """Whose plugin, which holds kernels back one by one, is built: dnf4, dnf5; what its hosts and buildroot have."""
     buildroot: BuildrootEntry
 
 

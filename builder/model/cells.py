@@ -58,6 +58,7 @@ class PackageKind(StrEnum):
     CUDA_DRIVERS = "cuda-drivers"
     OPEN_META = "nvidia-open"
     DNF_PLUGIN = "dnf-plugin-nvidia"
+    LIBDNF5_PLUGIN = "libdnf5-plugin-nvidia"
     RELEASE = "nvidia-driver-release"
 
 

@@ -45,6 +45,13 @@ class Delivery(StrEnum):
     BRANCH_REPOS = "branch-repos"
 
 
+class Dnf(StrEnum):
+    """A package manager that a distribution's hosts have and that there is a plugin for."""
+
+    DNF4 = "dnf4"
+    DNF5 = "dnf5"
+
+
 PUBLISHED = (Delivery.MODULAR, Delivery.BRANCH_REPOS)  # what this version can publish
 CELL_TIMEOUT = 4 * 3600.0  # seconds: a full NVIDIA cell takes minutes, a loaded farm is slower
 
@@ -127,6 +134,7 @@ class Distribution:
     kernels: tuple[Kernel, ...]  # sorted by variant, then EVR
     payload: str = "w3.zstdio"  # %_binary_payload: what this distribution's rpm reads
     other_kernels: tuple[str, ...] = ()  # names of kernel packages that never have a module here, e.g. "kernel-rt-core"
+    dnf: tuple[Dnf, ...] = (Dnf.DNF4,)  # whose plugin is built; each once, sorted
 
     def chroot(self, arch: str) -> Chroot:
         """The buildroot description of one arch of this distribution."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder.model.cells import Cell, PackageKind, Unit
-from builder.model.matrix import Distribution, Driver, Flavor, Kernel, Kmods, Matrix
+from builder.model.matrix import Distribution, Dnf, Driver, Flavor, Kernel, Kmods, Matrix
 from builder.model.nevra import Evr, Nevra
 
 # The driver SRPM's binary packages; which of them exist depends on what the .run holds.
@@ -35,6 +35,8 @@ ARCHIVE_KINDS = {
     PackageKind.IMEX: "imex",
 }
 FABRICMANAGER_PACKAGES = ("nvidia-fabricmanager", "nvidia-fabricmanager-devel")
+# What holds kernels back one by one, by the package manager that loads it.
+DNF_PLUGINS = {Dnf.DNF4: PackageKind.DNF_PLUGIN, Dnf.DNF5: PackageKind.LIBDNF5_PLUGIN}
 # Packages that only some drivers have. A profile that names one is offered where the stream's newest driver has it.
 OPTIONAL_PACKAGES = (
     *FABRICMANAGER_PACKAGES,

@@ -15,7 +15,7 @@ from builder.pipeline.gpus import gpus_of
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import offered_profiles, units_of_stream
-from builder.publish import current_generation, prove_transitions, publish, verify_publication
+from builder.publish import current_generation, prove_transitions, publish, verify_publication, with_former
 from builder.report import gpus_sentences
 from builder.sign import Signer
 
@@ -126,6 +126,7 @@ def publish_content(shop: Workshop, signer: Signer, content: PublicationContent,
     """Publish and verify; a publication that is not whole is an error and the switch is undone by the caller."""
     subject = f"{content.distribution}/{content.arch}"
     shop.tell("publish", subject, "started")
+    content = with_former(content, shop.settings.repo_path)
     publication = publish(
         content,
         shop.settings.repo_path,

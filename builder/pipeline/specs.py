@@ -92,7 +92,7 @@ def render_unit(
             return render_cuda_drivers(unit, matrix, serial=serial)
         case PackageKind.OPEN_META:
             return render_open_meta(unit, matrix, serial=serial)
-        case PackageKind.DNF_PLUGIN:
+        case PackageKind.DNF_PLUGIN | PackageKind.LIBDNF5_PLUGIN:
             return render_dnf_plugin(unit, matrix, serial=serial)
 
 

@@ -1,7 +1,7 @@
 """The local worker pool: so many tasks at a time, as many as memory allows, the processors shared fairly.
 
 One failing task never harms another; a full disk stops the rest cleanly. Ctrl-C once starts nothing new and waits for
-what is nearly done, twice stops everything now (docs/adr/0022-scheduling.md).
+what is nearly done, twice stops everything now (docs/adr/0024-scheduling.md).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _concerns(unit: Unit, driver: Driver, flavor: Flavor, kmods: Kmods, distribu
             return kmods is Kmods.DKMS and unit.flavor is flavor
         case PackageKind.OPEN_META | PackageKind.OPEN_SOURCE:
             return flavor is Flavor.OPEN
-        case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN:
+        case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN | PackageKind.LIBDNF5_PLUGIN:
             return kmods is Kmods.PRECOMPILED
         case PackageKind.GATE | PackageKind.RELEASE:  # made for what is ready
             return False
@@ -133,7 +133,7 @@ def _belongs(unit: Unit, stream: Stream) -> bool:
     match unit.kind:
         case PackageKind.KMOD | PackageKind.OBJECTS:
             return stream.kmods is Kmods.PRECOMPILED and unit.flavor is stream.flavor
-        case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN:
+        case PackageKind.CERTIFICATE | PackageKind.DNF_PLUGIN | PackageKind.LIBDNF5_PLUGIN:
             return stream.kmods is Kmods.PRECOMPILED
         case PackageKind.GATE:
             return unit.kmods is stream.kmods and unit.flavor is stream.flavor

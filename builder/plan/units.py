@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from builder.model.cells import Cell, PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Stream
-from builder.model.naming import ARCHIVE_KINDS, COMPAT32_ARCHES
+from builder.model.naming import ARCHIVE_KINDS, COMPAT32_ARCHES, DNF_PLUGINS
 from builder.model.nevra import compare_evr
 
 
@@ -96,7 +96,8 @@ def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequen
                 yield _as(base, PackageKind.OPEN_SOURCE, flavor=Flavor.OPEN)
         if any(kmods is Kmods.PRECOMPILED for _, kmods in combinations):
             yield _as(base, PackageKind.CERTIFICATE)
-            yield _as(base, PackageKind.DNF_PLUGIN)
+            for dnf in distribution.dnf:
+                yield _as(base, DNF_PLUGINS[dnf])
         for flavor, kmods in combinations:
             kind = PackageKind.DKMS if kmods is Kmods.DKMS else PackageKind.OBJECTS
             yield _as(base, kind, flavor=flavor)

@@ -1,6 +1,7 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
 from builder.publish.clients import client_repository
+from builder.publish.former import with_former
 from builder.publish.generations import Generation, current_generation, find_generation, rollback
 from builder.publish.publish import publish
 from builder.publish.transitions import Proof, prove_transitions
@@ -17,4 +18,5 @@ __all__ = [
     "publish",
     "rollback",
     "verify_publication",
+    "with_former",
 ]

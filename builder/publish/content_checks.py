@@ -29,7 +29,7 @@ def content_faults(content: PublicationContent) -> Iterator[str]:
         for fault in _stream_faults(part):
             yield f"stream {part.stream.name}: {fault}"
         if content.delivery is Delivery.BRANCH_REPOS and release_of(part) is None:
-            yield f"stream {part.stream.name}: not exactly one package selects it"
+            yield f"stream {part.stream.name}: no package selects it, or one of another stream"
     yield from _package_faults(content)
     for name, _ in content.files:
         if name in RESERVED or "/" in name or name.startswith("."):

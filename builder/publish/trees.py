@@ -89,9 +89,11 @@ def read_trees(record: bytes) -> tuple[StreamTree, ...]:
 
 
 def release_of(part: StreamContent) -> Artifact | None:
-    """The package that selects a stream; None unless there is exactly one."""
+    """The newest package that selects a stream; None where there is none, or where some select another stream."""
     found = [a for a in part.artifacts if a.nevra.name == PackageKind.RELEASE.value]
-    return found[0] if len(found) == 1 else None
+    if len({a.nevra.evr.release.partition(".")[2] for a in found}) != 1:
+        return None
+    return max(found, key=lambda a: a.nevra.evr)
 
 
 def write_trees(

@@ -66,6 +66,7 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     "cuda-drivers": (),
     "nvidia-open": (),
     "dnf-plugin-nvidia": ("/usr/lib/python3",),
+    "libdnf5-plugin-nvidia": ("/usr/lib64/libdnf5/plugins/nvidia", "/etc/dnf/libdnf5-plugins/nvidia.conf"),
     "nvidia-driver-release": (
         "/etc/yum.repos.d/",
         "/etc/dnf/vars/nvidiastream",

@@ -7,7 +7,6 @@ rule knows is an error, so that a new kind of file in a new driver is noticed on
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from builder.errors import RenderError
@@ -16,6 +15,7 @@ from builder.model.matrix import Matrix
 from builder.model.naming import FABRICMANAGER_PACKAGES, beyond_ours, driver_ev, of_arch, package_nevra
 from builder.model.sources import ArchiveMember, DriverArchive, DriverSources, SpecFile
 from builder.render.manifest import CUDA_LIBS, LIBDIR, Placed, owned_folders
+from builder.render.packages import BinaryPackage
 from builder.render.templates import fill_spec
 from builder.render.values import require_name, require_nevra, require_payload, require_word
 
@@ -68,20 +68,6 @@ _FORMER = {
     _NSCQ: ("libnvidia-nscq-{branch}",),
     _IMEX: ("nvidia-imex-{branch}",),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Package:
-    """One binary package, as the template wants it."""
-
-    name: str
-    summary: str
-    description: str
-    requires: tuple[str, ...]
-    former: tuple[str, ...]
-    folders: tuple[str, ...]
-    files: tuple[Placed, ...]
-    services: tuple[str, ...]
 
 
 def render_archive(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial: int = 1) -> SpecFile:
@@ -145,13 +131,13 @@ def _is_license(member: ArchiveMember) -> bool:
     return any(fnmatchcase(member.path, pattern) for pattern in _LICENSES)
 
 
-def _package(name: str, files: list[Placed], unit: Unit, matrix: Matrix) -> _Package:
+def _package(name: str, files: list[Placed], unit: Unit, matrix: Matrix) -> BinaryPackage:
     ev = driver_ev(unit.driver, matrix)
     # A service is of use beside its modules only; a library also where those are none of its host's business.
     hard = (f"{_GATE} = {ev}", f"{of_arch(CUDA_LIBS, unit.arch)} = {ev}")
     services = tuple(posixpath.basename(f.path) for f in files if f.folder == _UNITS)
     branch = require_name(unit.driver.branch, "branch")
-    return _Package(
+    return BinaryPackage(
         name=name,
         summary=_SUMMARIES[name],
         description=_DESCRIPTIONS[name],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from builder.errors import RenderError
 from builder.model.cells import PackageKind, Unit
@@ -31,6 +30,7 @@ from builder.render.manifest import (
     owned_folders,
     place_files,
 )
+from builder.render.packages import BinaryPackage
 from builder.render.templates import fill_spec
 from builder.render.values import require_nevra, require_payload, require_word
 
@@ -54,21 +54,6 @@ _DESCRIPTIONS = {
 _LOADERS = ("libglvnd-egl", "libglvnd-gles", "libglvnd-glx", "libglvnd-opengl", "vulkan-loader", "egl-wayland")
 _LOADERS32 = ("libglvnd-egl", "libglvnd-gles", "libglvnd-glx", "libglvnd-opengl", "vulkan-loader")
 GATE = PackageKind.GATE.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Package:
-    """One binary package, as the template wants it."""
-
-    name: str
-    summary: str
-    description: str
-    auto: bool  # let rpm read sonames from the files
-    requires: tuple[str, ...]
-    recommends: tuple[str, ...]
-    suggests: tuple[str, ...]
-    folders: tuple[str, ...]
-    files: tuple[Placed, ...]
 
 
 def render_driver(unit: Unit, sources: DriverSources, matrix: Matrix, *, serial: int = 1) -> SpecFile:
@@ -134,7 +119,9 @@ def _files(unit: Unit, sources: DriverSources, *, compat32: bool = False) -> Map
     return files
 
 
-def _spec(unit: Unit, sources: DriverSources, matrix: Matrix, nevra: Nevra, packages: Sequence[_Package]) -> SpecFile:
+def _spec(
+    unit: Unit, sources: DriverSources, matrix: Matrix, nevra: Nevra, packages: Sequence[BinaryPackage]
+) -> SpecFile:
     licensed = any(entry.path.removeprefix("./") == "LICENSE" for entry in sources.manifest)
     unpacked = {file.source for package in packages for file in package.files if file.source}
     text = fill_spec(
@@ -159,12 +146,12 @@ def _package(
     requires: tuple[str, ...],
     recommends: tuple[str, ...],
     suggests: tuple[str, ...] = (),
-) -> _Package:
+) -> BinaryPackage:
     own = tuple(files.get(name, ()))
     paths = [file.path for file in own]
     if name == FIRMWARE:
         paths.append(f"/usr/lib/firmware/nvidia/{evr.version}/any")  # its folder is there without files too
-    return _Package(
+    return BinaryPackage(
         name=name,
         summary=_SUMMARIES[name],
         description=_DESCRIPTIONS[name],

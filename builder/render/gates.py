@@ -8,11 +8,22 @@ from itertools import pairwise
 from builder.errors import RenderError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
-from builder.model.matrix import Delivery, Flavor, Kmods, Matrix, PackageRef
-from builder.model.naming import beyond_ours, dkms_capability, driver_ev, gate_capability, gate_nevra, kmod_name
+from builder.model.matrix import Delivery, Dnf, Flavor, Kmods, Matrix, PackageRef
+from builder.model.naming import (
+    DNF_PLUGINS,
+    beyond_ours,
+    dkms_capability,
+    driver_ev,
+    gate_capability,
+    gate_nevra,
+    kmod_name,
+)
 from builder.model.sources import SpecFile
 from builder.render.templates import fill_spec
 from builder.render.values import require_name, require_nevra, require_payload, require_word
+
+# What a host has that loads a plugin; elsewhere the plugin does nothing.
+_OF_USE = {Dnf.DNF4: "python3-dnf", Dnf.DNF5: "libdnf5"}
 
 
 def render_gate(
@@ -35,7 +46,7 @@ def render_gate(
     ev = driver_ev(unit.driver, matrix)
     requires, recommends = _firmware(flavor, ev)
     beside = [f"{PackageKind.CERTIFICATE.value} = {ev}"] if signed else []
-    beside.append(f"({PackageKind.DNF_PLUGIN.value} = {ev} if python3-dnf)")  # of use where dnf 4 is
+    beside += [f"({DNF_PLUGINS[dnf].value} = {ev} if {_OF_USE[dnf]})" for dnf in unit.distribution.dnf]
     text = fill_spec(
         "nvidia-kmod-common.spec.j2",
         nevra=nevra,
@@ -48,7 +59,7 @@ def render_gate(
         payload=require_payload(unit.distribution.payload),
         capability=gate_capability(flavor),
         beyond=beyond_ours(matrix),
-        obsoletes=_obsoletes(known, flavor, kmods),
+        obsoletes=_obsoletes(known, flavor, kmods, unit.distribution.dnf),
         requires=(*(_dkms(flavor, ev) if dkms else _selections(known)), *requires),
         recommends=(*recommends, *([] if dkms else beside)),
         conflicts=() if dkms else tuple(kernel_conflicts(known, unit.distribution.other_kernels)),
@@ -88,11 +99,11 @@ def _dkms(flavor: Flavor, ev: str) -> tuple[str, ...]:
     return (f"dkms-nvidia = {ev}", f"{dkms_capability(flavor)} = {ev}")
 
 
-def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods) -> tuple[str, ...]:
+def _obsoletes(known: Sequence[GateKernel], flavor: Flavor, kmods: Kmods, dnf: Sequence[Dnf]) -> tuple[str, ...]:
     """What came before in another stream and would stand in the way of a switch to this one."""
     names = ["dkms-nvidia"]
     if kmods is Kmods.DKMS:
-        beside = (PackageKind.OBJECTS, PackageKind.CERTIFICATE, PackageKind.DNF_PLUGIN)
+        beside = (PackageKind.OBJECTS, PackageKind.CERTIFICATE, *(DNF_PLUGINS[one] for one in dnf))
         names = [*(kmod_name(k.kernel) for k in known), *(kind.value for kind in beside)]
     if flavor is Flavor.PROPRIETARY:
         names += [PackageKind.OPEN_META.value, PackageKind.OPEN_SOURCE.value]

@@ -1,4 +1,4 @@
-"""Small packages: cuda-drivers and nvidia-open, without files, the modules' certificate, dnf's plugin, the release."""
+"""Small packages: cuda-drivers and nvidia-open, without files, the modules' certificate, dnf's plugins, the release."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import hashlib
 from dataclasses import replace
 
 from builder.errors import RenderError
-from builder.model.cells import Unit
+from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Flavor, Matrix
 from builder.model.naming import OWN_PACKAGES, STREAM_VARIABLE, driver_ev, gate_capability, package_nevra
 from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
+from builder.render.manifest import LIBDIR
 from builder.render.templates import fill_spec, spec_source
 from builder.render.values import require_name, require_nevra, require_payload
 
 _LINE = 76  # characters of base64
+_PLUGIN_SOURCES = {
+    PackageKind.DNF_PLUGIN: ("dnf-plugin-nvidia.py",),
+    PackageKind.LIBDNF5_PLUGIN: ("libdnf5-plugin-nvidia.cpp", "libdnf5-plugin-nvidia-hold.cpp"),
+}
 
 
 def render_cuda_drivers(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
@@ -44,9 +49,9 @@ def render_certificate(unit: Unit, matrix: Matrix, name: str, der: bytes, *, ser
 
 
 def render_dnf_plugin(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
-    """The spec of dnf-plugin-nvidia, which holds kernels back that have no module."""
-    spec = _render("dnf-plugin-nvidia.spec.j2", unit, matrix, serial)
-    return replace(spec, sources=(spec_source("dnf-plugin-nvidia.py"),))
+    """The spec of dnf's plugin that holds kernels back which have no module: of dnf 4, or of dnf5, compiled."""
+    spec = _render(f"{unit.kind.value}.spec.j2", unit, matrix, serial, folder=f"{LIBDIR}/libdnf5/plugins")
+    return replace(spec, sources=tuple(spec_source(name) for name in _PLUGIN_SOURCES[unit.kind]))
 
 
 def render_release(unit: Unit, matrix: Matrix, repository: ClientRepository, *, serial: int = 1) -> SpecFile:

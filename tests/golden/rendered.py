@@ -80,6 +80,7 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     "kmod-open-signed.spec": lambda: _kmod(Flavor.OPEN, "Example modules 100%"),
     "kmod-proprietary.spec": lambda: _kmod(Flavor.PROPRIETARY, None),
     "dnf-plugin.spec": lambda: render_dnf_plugin(sample.unit(PackageKind.DNF_PLUGIN), sample.MATRIX),
+    "libdnf5-plugin.spec": lambda: render_dnf_plugin(sample.unit(PackageKind.LIBDNF5_PLUGIN), sample.MATRIX),
     "certificate.spec": lambda: render_certificate(
         sample.unit(PackageKind.CERTIFICATE), sample.MATRIX, "Example modules 100%", b"not a real certificate" * 20
     ),

@@ -41,6 +41,7 @@ def test_every_template_has_a_golden_file() -> None:
         "nvidia-kmod-objects.spec.j2",
         "nvidia-open-tree.spec.j2",
         "dnf-plugin-nvidia.spec.j2",
+        "libdnf5-plugin-nvidia.spec.j2",
         "nvidia-kmod-certificate.spec.j2",
         "nvidia-kmod-common.spec.j2",
         "nvidia-driver.spec.j2",

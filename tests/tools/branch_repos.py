@@ -127,14 +127,26 @@ class Host:
         return self.folder / "root"
 
     def prepare(self, repos: BranchRepos, kernels: Sequence[str], *, best: bool = True) -> None:
+        self.configure(repos.base, best=best)
+        # The script that is installed, at this root's paths.
+        script = spec_source("nvidia-driver-stream").path.read_text()
+        for place in ("/usr/share/nvidia-driver-release", "/etc/dnf/vars"):
+            script = script.replace(place, f"{self.root}{place}")
+        self._program("nvidia-driver-stream", script)
+        self.run("dnf", "-y", "install", *(f"kernel-core-{evr}" for evr in kernels))
+        key = self.folder / "key.asc"
+        key.write_bytes(repos.signer.public_key())
+        self.run("rpm", "--import", str(key))
+
+    def configure(self, base: Path, **more: object) -> None:
+        """An empty root with one unsigned repository; ``more`` is for dnf.conf."""
         for path in ("root/etc/yum.repos.d", "root/etc/dnf/vars", "home", "bin"):
             (self.folder / path).mkdir(parents=True)
         (self.folder / "home/.rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
         (self.root / "etc/yum.repos.d/base.repo").write_text(
-            f"[base]\nname=base\nbaseurl={repos.base.as_uri()}\ngpgcheck=0\n"
+            f"[base]\nname=base\nbaseurl={base.as_uri()}\ngpgcheck=0\n"
         )
-        options = {
-            "best": int(best),
+        options: dict[str, object] = {
             "gpgcheck": 1,
             "pkg_gpgcheck": 1,  # dnf5's word
             "localpkg_gpgcheck": 1,
@@ -146,21 +158,14 @@ class Host:
             "system_cachedir": self.folder / "cache",
             "persistdir": self.folder / "persist",
             "logdir": self.folder,
+            **more,
         }
-        lines = ["[main]", *(f"{name}={value}" for name, value in options.items()), ""]
+        texts = ((name, int(value) if isinstance(value, bool) else value) for name, value in options.items())
+        lines = ["[main]", *(f"{name}={text}" for name, text in texts), ""]
         (self.folder / "dnf.conf").write_text("\n".join(lines))
         dnf: list[str | Path] = ["-c", self.folder / "dnf.conf", "--installroot", self.root, "--releasever", "10"]
         self._wrap("dnf", ["dnf5", "--use-host-config", *dnf] if self.tools else ["dnf", *dnf])
         self._wrap("rpm", ["rpm", "--root", self.root])
-        # The script that is installed, at this root's paths.
-        script = spec_source("nvidia-driver-stream").path.read_text()
-        for place in ("/usr/share/nvidia-driver-release", "/etc/dnf/vars"):
-            script = script.replace(place, f"{self.root}{place}")
-        self._program("nvidia-driver-stream", script)
-        self.run("dnf", "-y", "install", *(f"kernel-core-{evr}" for evr in kernels))
-        key = self.folder / "key.asc"
-        key.write_bytes(repos.signer.public_key())
-        self.run("rpm", "--import", str(key))
 
     def _wrap(self, name: str, argv: Sequence[str | Path]) -> None:
         words = " ".join(str(word) for word in argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.model.cells import Artifact
@@ -22,7 +23,7 @@ def query(*argv: str | Path) -> list[Nevra]:
     return found
 
 
-def build(spec: SpecFile, top: Path, *, target: str = "x86_64") -> list[Artifact]:
+def build(spec: SpecFile, top: Path, *, target: str = "x86_64", env: Mapping[str, str] | None = None) -> list[Artifact]:
     """rpmbuild -bb in ``top``; returns the binary RPMs sorted by name. ToolError carries rpmbuild's last lines."""
     folder = top / "specs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def build(spec: SpecFile, top: Path, *, target: str = "x86_64") -> list[Artifact
         f"_rpmdir {rpms}",
     ]
     argv += ["-D", "_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm", "-D", "_dbpath /var/lib/rpm-none"]
-    run([*argv, folder / spec.filename], timeout=120, env={"SOURCE_DATE_EPOCH": str(sample.EPOCH)})
+    run([*argv, folder / spec.filename], timeout=120, env={"SOURCE_DATE_EPOCH": str(sample.EPOCH), **(env or {})})
     return [artifact(path) for path in sorted(rpms.glob("*.rpm"))]
 
 

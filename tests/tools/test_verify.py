@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from builder.errors import VerifyError
 from builder.publish import verify_publication
@@ -136,14 +137,17 @@ def test_a_default_stream_or_profile_that_does_not_exist(shop: Shop, repo: Path,
     )
 
 
-def test_a_stream_that_yaml_reads_as_a_number_or_an_unknown_key(shop: Shop, repo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("unquoted", "read"), [("418", "418"), ("1.10", "1.1")])
+def test_a_stream_that_yaml_reads_as_a_number_or_an_unknown_key(
+    unquoted: str, read: str, shop: Shop, repo: Path, tmp_path: Path
+) -> None:
     def mistype(documents: list[dict[str, Any]]) -> None:
-        documents[1]["data"]["stream"] = 418
+        documents[1]["data"]["stream"] = yaml.safe_load(unquoted)
         documents[2]["data"]["colour"] = "green"
 
     reindex(shop.signer, repo, mistype)
     details = look(repo, shop, tmp_path)
-    assert "modules.yaml, document 2: stream: 418 is not a string" in details
+    assert f"modules.yaml, document 2: stream: {read} is not a string" in details
     assert any("Unexpected key in data: colour" in d for d in details)
 
 

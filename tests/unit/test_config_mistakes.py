@@ -38,7 +38,7 @@ def edit(path: Path, old: str, new: str) -> int:
 EXPECTED_TEN = {
     1: "epoch: 'three' stands here, a whole number is wanted",
     2: "distributions.lab9.payloda: unknown key, did you mean 'payload'? (allowed: title, platform, "
-    "dist_tag, delivery, arches, payload, other_kernels, buildroot)",
+    "dist_tag, delivery, arches, payload, other_kernels, dnf, buildroot)",
     3: "kernels[1].distribution: no distribution 'lab8', did you mean 'lab9'? (allowed: lab9)",
     4: "kernels: '6.1.0-56-amd64' stands here a second time; first on line 22 (cell ids must be unique)",
     5: 'branches.535.eol: \'June 2026\' is not "YYYY-MM" or "YYYY"',

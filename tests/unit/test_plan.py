@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.model.cells import BuildResult, Check, Decision, Outcome, PackageKind, Unit, Verdict
-from builder.model.matrix import Driver, Flavor, Kmods, Matrix, Profile, Source, Stream
+from builder.model.matrix import Dnf, Driver, Flavor, Kmods, Matrix, Profile, Source, Stream
 from builder.model.nevra import Evr, Nevra
 from builder.model.planning import StreamPlan, UnitOutcome, UnitState
 from builder.model.sources import SpecFile
@@ -255,6 +255,30 @@ def test_a_profile_is_offered_where_the_newest_driver_has_its_packages() -> None
     assert offered(("nvidia-fabricmanager", "535.261.03")) == ["default", "fm", "wrong"]
     assert offered(("nvidia-fabricmanager", "535.247.01")) == ["default", "wrong"]
     assert offered() == ["default", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("dnf", "kinds"),
+    [
+        ((), set()),
+        ((Dnf.DNF4,), {PackageKind.DNF_PLUGIN}),
+        ((Dnf.DNF5,), {PackageKind.LIBDNF5_PLUGIN}),
+        (tuple(Dnf), {PackageKind.DNF_PLUGIN, PackageKind.LIBDNF5_PLUGIN}),
+    ],
+)
+def test_the_plugins_are_those_of_what_the_hosts_have_and_of_precompiled_streams_alone(
+    dnf: tuple[Dnf, ...], kinds: set[PackageKind], matrix: Matrix
+) -> None:
+    units = units_of(replace(matrix, distributions=(sample.distribution(dnf=dnf),)))
+    plugins = {u for u in units if u.kind in (PackageKind.DNF_PLUGIN, PackageKind.LIBDNF5_PLUGIN)}
+    assert {u.kind for u in plugins} == kinds
+    outcomes = {u.id: outcome(u) for u in units}
+    plans = planned(replace(matrix, distributions=(units[0].distribution,)), list(outcomes.values()))
+    of = {
+        name: {o.unit.kind for o in units_of_stream(plan, outcomes) if o.unit in plugins}
+        for name, plan in plans.items()
+    }
+    assert of == {"latest": kinds, "latest-dkms": set(), "r535": kinds, "r535-open": kinds}
 
 
 def test_the_source_package_exists_where_a_profile_names_it(matrix: Matrix) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from builder.errors import RenderError
 from builder.model.gate import GateKernel
-from builder.model.matrix import Delivery, Flavor, Kernel, Kmods
+from builder.model.matrix import Delivery, Dnf, Flavor, Kernel, Kmods
 from builder.model.naming import kmod_nevra
 from builder.render import render_gate
 from builder.render.gates import kernel_conflicts
@@ -110,6 +110,21 @@ def test_open_modules_need_firmware_and_proprietary_ones_recommend_it() -> None:
     text = gate_text(sample.K503, flavor=Flavor.PROPRIETARY)
     assert "nvidia-firmware = 3:535.261.03" in tags(text, "Recommends")
     assert not any("firmware" in requirement for requirement in tags(text, "Requires"))
+
+
+def test_a_gate_recommends_the_plugin_of_what_its_hosts_have_and_that_of_dkms_takes_it_away() -> None:
+    here = (sample.distribution(dnf=tuple(Dnf)), sample.distribution(dnf=(Dnf.DNF5,)), sample.distribution())
+    kernels = sample.gate_kernels(sample.K503)
+    both, newer, older = (render_gate(sample.gate(dist=d), kernels, 1, sample.MATRIX).text for d in here)
+    dnf4, dnf5 = (
+        f"({name} = 3:535.261.03 if {having})"
+        for name, having in (("dnf-plugin-nvidia", "python3-dnf"), ("libdnf5-plugin-nvidia", "libdnf5"))
+    )
+    assert tags(both, "Recommends") == [dnf4, dnf5]
+    assert tags(newer, "Recommends") == [dnf5]
+    assert tags(older, "Recommends") == [dnf4]
+    gate = sample.gate(kmods=Kmods.DKMS, dist=here[1])
+    assert "libdnf5-plugin-nvidia < 4:0" in tags(render_gate(gate, kernels, 1, sample.MATRIX).text, "Obsoletes")
 
 
 def test_the_order_of_kernels_in_the_matrix_does_not_matter() -> None:

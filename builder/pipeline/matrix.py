@@ -21,7 +21,9 @@ from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
+from builder.pipeline.schedule import require_space_to_fetch
 from builder.pipeline.settings import Settings
+from builder.pipeline.shared_builder import SharedBuilder
 from builder.pipeline.sharing import give_shared, open_shared, take_shared
 from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.specs import exists, unit_state
@@ -69,7 +71,7 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
         settings=settings,
         configuration=configuration,
         store=store,
-        builder=builder,
+        builder=SharedBuilder(builder, store, listener, retries=settings.retries),
         signing=signing,
         listener=listener,
     )
@@ -107,6 +109,8 @@ def run(
         signer = open_signer(shop) if stages & (Stage.SIGN | Stage.PUBLISH) else None
         look_at_all(shop)
         work = tuple(u for u in shop.configuration.units if _wanted(shop, u))
+        if stages & (Stage.FETCH | Stage.BUILD):
+            require_space_to_fetch(shop, work)
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
             fetch_archives(shop, work)

@@ -112,7 +112,8 @@ def _make(shop: Workshop, unit: Unit) -> DriverSources:
 
 def _fetch(shop: Workshop, source: Source) -> Path:
     shop.tell("fetch", source.filename, "started", source.url)
-    path = fetch_source(source, shop.configuration.lock, shop.store)
+    fetch = partial(fetch_source, source, shop.configuration.lock, shop.store)
+    path = shop.try_again("fetch", source.filename, fetch)
     shop.tell("fetch", source.filename, "done")
     return path
 

@@ -20,7 +20,7 @@ from builder.pipeline.units import run_units
 from builder.pipeline.verdicts import read_verdict
 from builder.pipeline.workshop import Workshop
 from builder.plan.changes import describe_changes, nearest
-from builder.store import read_inputs
+from builder.store import Attempt, read_inputs
 
 _MOST = 8  # results of other units that are compared
 
@@ -116,6 +116,9 @@ def _story(shop: Workshop, subject: _Subject) -> dict[str, object]:
                     for c in v.checks
                 ]
     failure = shop.store.ledger.failure(unit.scope)
+    attempts = shop.store.ledger.history.attempts(unit.id)
+    if attempts:
+        document["attempts"] = [_attempt_line(attempt) for attempt in attempts]
     if failure is not None:
         document["failed"] = [f"{failure.stage}: {failure.message}", *failure.details]
         document["log"] = str(failure.log)
@@ -180,3 +183,9 @@ def _result(shop: Workshop, key: str) -> BuildResult | None:
 def _date(shop: Workshop, result: BuildResult) -> str:
     finished = shop.store.ledger.finished(result.key) or 0.0
     return datetime.fromtimestamp(finished, UTC).isoformat(sep=" ", timespec="minutes")
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    when = datetime.fromtimestamp(attempt.happened, UTC).isoformat(timespec="seconds")
+    then = f"tried again after {attempt.wait:g} s" if attempt.wait else "given up"
+    return f"{when} {attempt.stage}, attempt {attempt.number}: {attempt.message}: {then}"

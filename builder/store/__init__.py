@@ -3,6 +3,7 @@
 from builder.store.conftest_answers import answers_source, merge_answers, write_answers
 from builder.store.contents import describe_stored, list_contents
 from builder.store.files import os_failure, remove_tree, sync_tree
+from builder.store.history import Attempt, Cost
 from builder.store.inputs import read_inputs, write_inputs
 from builder.store.ledger import Failure
 from builder.store.places import Place, PlaceError, open_place
@@ -11,6 +12,8 @@ from builder.store.shared import SharedStore
 from builder.store.store import Store
 
 __all__ = [
+    "Attempt",
+    "Cost",
     "Failure",
     "Place",
     "PlaceError",

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import RLock
 
 from builder.errors import StoreError
+from builder.store.history import TABLES, History
 
 SCHEMA = 1
 _TABLES = """
@@ -62,13 +63,14 @@ class Ledger:
                     f"{path}: ledger of version {version}, this repobuild reads version {SCHEMA}",
                     hint="use the repobuild that wrote it, or another --work folder",
                 )
-            self._db.executescript(_TABLES)
+            self._db.executescript(_TABLES + TABLES)
             self._db.execute(f"PRAGMA user_version={SCHEMA}")
         except sqlite3.DatabaseError as exc:
             raise StoreError(
                 f"{path}: the ledger cannot be read: {exc}",
                 hint="move the file away: results are kept in their folders and are indexed again",
             ) from exc
+        self.history = History(self._db, self._lock)
 
     def close(self) -> None:
         """Close the connection."""

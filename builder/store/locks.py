@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import LockedError
+from builder.store.files import os_failure
 
 READERS = "readers"
 
@@ -24,8 +25,14 @@ def hold_off_removals(path: Path) -> int | None:
 
 
 def take_lock(path: Path) -> int:
-    """Become the writer of the folder that ``path`` lies in; raises LockedError while another one is."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Become the writer of the folder that ``path`` lies in; raises LockedError while another one is.
+
+    A folder that cannot be written raises what ``os_failure`` makes of it.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as exc:  # a disk that was remounted read-only after an error, say
+        raise os_failure(exc, path) from exc
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:

@@ -23,7 +23,7 @@ from benchmarks.repeat import REPEAT
 from benchmarks.signing import SIGNING
 from benchmarks.transitions import TRANSITIONS
 from builder.errors import RepobuildError
-from builder.pipeline.settings import processors
+from builder.tools.machine import processors
 from builder.tools.run import run
 
 ALL = (METADATA, SIGNING, TRANSITIONS, LIGHT, LIGHT_DKMS, REPEAT)

@@ -28,12 +28,12 @@ from builder.pack import pack_modules, unpack_module
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import packed_sources, rpmbuild
-from builder.pipeline.settings import processors
 from builder.pipeline.specs import Job, make_job
 from builder.pipeline.workshop import Workshop, fetch_sources, make_buildroots
 from builder.render import MODULES_FOLDER, objects_of
 from builder.render.kmods import MAKEFILE_MODULES
 from builder.store import write_answers
+from builder.tools.machine import processors
 from builder.tools.rpms import extract_members
 from builder.tools.run import run
 from tests.lab.drivers import make_real

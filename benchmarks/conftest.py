@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.harness import Benchmark, Clock, Sides
 from benchmarks.lab import lab
-from builder.pipeline.settings import processors
+from builder.tools.machine import processors
 from tests.lab.drivers import make_real
 from tests.lab.kernels import LabKernel
 from tests.lab.make_tree import Made, driver_trees, kernel_tree, make_modules

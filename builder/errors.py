@@ -17,7 +17,8 @@ class RepobuildError(Exception):
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "error"
-    retryable: ClassVar[bool] = False  # may the same action be tried again unchanged?
+    # Does a run try the same action again by itself, after a pause? Only what passes without anybody doing something.
+    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -32,6 +33,8 @@ class RepobuildError(Exception):
         self.details = tuple(details)
         self.hint = hint
         self.log = log
+        self.retry_after: float | None = None  # seconds that a server asked to wait
+        self.reported = False  # its document was printed already: one a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,6 @@ class ToolTimeoutError(ToolError):
 
     exit_code = 7
     code = "tool-timeout"
-    retryable = True
 
 
 class FetchError(RepobuildError):
@@ -103,7 +105,6 @@ class FetchError(RepobuildError):
 
     exit_code = 10
     code = "fetch"
-    retryable = True
 
 
 class PinMissingError(FetchError):
@@ -111,7 +112,6 @@ class PinMissingError(FetchError):
 
     exit_code = 11
     code = "pin-missing"
-    retryable = False
 
 
 class PinMismatchError(FetchError):
@@ -119,7 +119,14 @@ class PinMismatchError(FetchError):
 
     exit_code = 12
     code = "pin-mismatch"
-    retryable = False
+
+
+class UnreachableError(FetchError):
+    """A server does not answer, breaks off or asks to come again; what was fetched so far is kept."""
+
+    exit_code = 14
+    code = "unreachable"
+    retryable = True
 
 
 class SourceError(RepobuildError):
@@ -151,26 +158,39 @@ class BuildDependencyError(BuildError):
 
 
 class BuildTimeoutError(BuildError):
-    """A build ran longer than allowed."""
+    """A cell was not done when its time was up; every process of it was killed."""
 
     exit_code = 22
     code = "build-timeout"
-    retryable = True
 
 
 class DiskFullError(RepobuildError):
-    """No space left on a device; nothing half-written was kept."""
+    """No space left on a device, or less than a run needs; nothing half-written was kept."""
 
     exit_code = 23
     code = "disk-full"
-    retryable = True
 
 
 class BuildrootError(BuildError):
-    """The base of a buildroot cannot be made (repositories unreachable, base packages missing)."""
+    """The base of a buildroot cannot be made (no privilege, base packages missing)."""
 
     exit_code = 24
     code = "buildroot"
+
+
+class RepositoryError(BuildrootError):
+    """A repository of the buildroot does not answer, or lacks what its metadata name: a lost mirror."""
+
+    exit_code = 25
+    code = "repository"
+    retryable = True
+
+
+class BuildrootLockedError(BuildrootError):
+    """Somebody else holds the lock of the buildroot (mock's exit code 60)."""
+
+    exit_code = 26
+    code = "buildroot-locked"
     retryable = True
 
 
@@ -214,7 +234,13 @@ class LockedError(RepobuildError):
 
     exit_code = 61
     code = "locked"
-    retryable = True
+
+
+class SharedStoreError(RepobuildError):
+    """The shared store of --store is none, lacks what it must have, or was required and cannot be reached."""
+
+    exit_code = 62
+    code = "shared-store"
 
 
 class PartialFailureError(RepobuildError):
@@ -229,4 +255,3 @@ class InterruptedRunError(RepobuildError):
 
     exit_code = 130
     code = "interrupted"
-    retryable = True

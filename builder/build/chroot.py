@@ -61,7 +61,8 @@ class ChrootBuilder:
     def build(self, request: BuildRequest) -> None:
         """Build in memory where there is enough, else (or when that is full) on the store's disk."""
         require_root()
-        in_memory_or_on_disk(request.resultdir, self._memory, partial(self._build, request))
+        memory = request.memory if self._memory is None else self._memory
+        in_memory_or_on_disk(request.resultdir, memory, partial(self._build, request))
 
     def _make(self, chroot: Chroot, folder: Path, _state: str) -> None:
         logs = self._store.logs(f"buildroot-{chroot.name}")
@@ -102,7 +103,7 @@ class ChrootBuilder:
                 raise BuildTimeoutError(
                     f"{request.unit_id}: the build ran longer than {request.timeout:g} s and was stopped",
                     details=tail(log),
-                    hint="if it only needs more time, give it more: --build-timeout",
+                    hint="if it only needs more time, give it more: --cell-timeout",
                     log=log,
                 ) from exc
 

@@ -6,14 +6,23 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import BuildDependencyError, BuildError, BuildrootError, DiskFullError, RepobuildError
+from builder.errors import (
+    BuildDependencyError,
+    BuildError,
+    BuildrootError,
+    DiskFullError,
+    RepobuildError,
+    RepositoryError,
+)
 from builder.tools.run import tail
 
 _FULL = re.compile(r"No space left on device|more space needed on|Disk quota exceeded")
 _DOWNLOAD = re.compile(
     r"Failed to download metadata|Cannot download|Curl error|Status code: [45]|No URLs in mirrorlist|"
-    r"Error downloading|GPG check FAILED|[Pp]ublic key for .* is not installed|not signed"
+    r"Error downloading"
 )
+# Downloaded, and refused: this does not pass by itself.
+_UNTRUSTED = re.compile(r"GPG check FAILED|[Pp]ublic key for .* is not installed|not signed")
 # dnf's summary lines; the rest of its output is progress and repetition.
 _MISSING = re.compile(
     r"nothing provides|Unable to find a match|No matching package to install|No match for argument|conflicts with|"
@@ -34,20 +43,29 @@ def dependency_failure(subject: str, log: Path, said: Sequence[str] | None = Non
     full = [line for line in lines if _FULL.search(line)]
     if full:
         return disk_full(subject, full, log)
-    unreachable = [line for line in lines if _DOWNLOAD.search(line)]
-    if unreachable:
-        return BuildrootError(
-            f"{subject}: packages of the buildroot's repositories cannot be had",
-            details=unreachable,
-            hint="check the buildroot's repositories (baseurl, gpgkey) in matrix.yaml, then run again",
-            log=log,
-        )
+    refused = _not_had(subject, lines, log)
+    if refused is not None:
+        return refused
     missing = list(dict.fromkeys(line for line in lines if _MISSING.search(line)))
     words = missing or [line for line in lines if line][-_LAST_LINES:]
     return BuildDependencyError(
         f"{subject}: a build requirement cannot be installed: {_said(words)}",
         details=words,
         hint="add the repository that has it to the distribution's buildroot in matrix.yaml",
+        log=log,
+    )
+
+
+def _not_had(subject: str, lines: Sequence[str], log: Path) -> RepobuildError | None:
+    """The failure of a repository that does not answer, or whose packages are not trusted; None where it is neither."""
+    told = [line for line in lines if _DOWNLOAD.search(line) or _UNTRUSTED.search(line)]
+    if not told:
+        return None
+    untrusted = any(_UNTRUSTED.search(line) for line in told)
+    return (BuildrootError if untrusted else RepositoryError)(
+        f"{subject}: packages of the buildroot's repositories cannot be had",
+        details=told,
+        hint="check the buildroot's repositories (baseurl, gpgkey) in matrix.yaml, then run again",
         log=log,
     )
 
@@ -62,9 +80,10 @@ def root_failure(subject: str, log: Path, said: Sequence[str] | None = None) -> 
     full = [line for line in lines if _FULL.search(line)]
     if full:
         return disk_full(subject, full, log)
-    told = [line for line in lines if _DOWNLOAD.search(line) or _MISSING.search(line)]
+    told = [line for line in lines if _DOWNLOAD.search(line) or _UNTRUSTED.search(line) or _MISSING.search(line)]
     words = list(dict.fromkeys(told)) or [line for line in lines if line][-_LAST_LINES:]
-    return BuildrootError(
+    lost = isinstance(_not_had(subject, lines, log), RepositoryError) and not any(_MISSING.search(x) for x in lines)
+    return (RepositoryError if lost else BuildrootError)(
         f"{subject}: the base of the buildroot cannot be made: {_said(words)}",
         details=words,
         hint="check the buildroot's repositories and packages in matrix.yaml",

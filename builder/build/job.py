@@ -13,11 +13,20 @@ from builder.errors import (
     BuildTimeoutError,
     DiskFullError,
     RepobuildError,
+    RepositoryError,
 )
 from builder.model.matrix import Chroot, RepositoryRef
 
 _FAILURES: dict[str, type[RepobuildError]] = {
-    kind.code: kind for kind in (BuildError, BuildDependencyError, BuildTimeoutError, BuildrootError, DiskFullError)
+    kind.code: kind
+    for kind in (
+        BuildError,
+        BuildDependencyError,
+        BuildTimeoutError,
+        BuildrootError,
+        RepositoryError,
+        DiskFullError,
+    )
 }
 
 

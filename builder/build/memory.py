@@ -7,6 +7,7 @@ from pathlib import Path
 
 from builder.errors import DiskFullError
 from builder.store import remove_tree
+from builder.tools.machine import available_memory
 
 _MEMORY_FROM = 6 << 30  # bytes of available memory: below, builds work on the disk
 
@@ -16,7 +17,7 @@ def in_memory_or_on_disk(resultdir: Path, memory: int | None, build: Callable[[i
 
     ``memory`` None: half of what is available; 0: the disk only. The resultdir is emptied in between.
     """
-    size = _spare_memory() if memory is None else memory
+    size = spare_memory() if memory is None else memory
     if size:
         try:
             build(size)
@@ -28,10 +29,7 @@ def in_memory_or_on_disk(resultdir: Path, memory: int | None, build: Callable[[i
     build(0)
 
 
-def _spare_memory() -> int:
-    """Half of /proc/meminfo's MemAvailable, in bytes; 0 where there is too little to build in."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) << 10
-            return available // 2 if available >= _MEMORY_FROM else 0
-    return 0
+def spare_memory(builds: int = 1) -> int:
+    """Bytes that each of so many builds may work in: half of what is available, shared; 0 where that is too little."""
+    available = available_memory()
+    return available // 2 // builds if available >= _MEMORY_FROM else 0

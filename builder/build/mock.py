@@ -24,6 +24,7 @@ from builder.build.roots import Roots, write_root
 from builder.errors import (
     BuildError,
     BuildrootError,
+    BuildrootLockedError,
     BuildTimeoutError,
     RepobuildError,
     ToolMissingError,
@@ -46,6 +47,7 @@ RESULT = "result"
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 900.0  # seconds beyond the build's own timeout: unpacking, dnf, removing the root
 _TIMED_OUT = 11  # mock's exit code when rpmbuild_timeout ran out
+_LOCKED = 60  # and when another mock works in the same root
 _NOBODY = "nobody"  # who mock becomes where it was not called through sudo
 # mock's unprivileged side could not enter a work folder below one that is closed to others, such as /root, so mock
 # finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
@@ -94,7 +96,8 @@ class MockBuilder:
     def build(self, request: BuildRequest) -> None:
         """``mock --rebuild`` in a root unpacked from the kept cache, in memory where there is enough."""
         require_mock()
-        in_memory_or_on_disk(request.resultdir, self._memory, partial(self._build, request))
+        memory = request.memory if self._memory is None else self._memory
+        in_memory_or_on_disk(request.resultdir, memory, partial(self._build, request))
 
     def _key(self, chroot: Chroot, state: str) -> str:
         document = {"format": FORMAT, "builder": self.name, "config": self._configuration(chroot), "state": state}
@@ -283,7 +286,8 @@ def _init_failure(subject: str, code: int, root_log: Path, log: Path) -> Repobui
         return root_failure(subject, root_log, _last_words(root_log))
     lines = tail(log, 40)
     said = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "no word")
-    return BuildrootError(f"{subject}: mock ended with {code}: {said}", details=evidence(lines), log=log)
+    kind = BuildrootLockedError if code == _LOCKED else BuildrootError
+    return kind(f"{subject}: mock ended with {code}: {said}", details=evidence(lines), log=log)
 
 
 def _last_words(root_log: Path) -> list[str]:
@@ -305,6 +309,6 @@ def _timed_out(request: BuildRequest, lines: Sequence[str]) -> BuildTimeoutError
     return BuildTimeoutError(
         f"{request.unit_id}: the build ran longer than {request.timeout:g} s and was stopped",
         details=lines,
-        hint="if it only needs more time, give it more: --build-timeout",
+        hint="if it only needs more time, give it more: --cell-timeout",
         log=request.resultdir / "build.log",
     )

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.errors import BuildrootError, ToolError
+from builder.errors import BuildrootError, RepositoryError, ToolError
 from builder.model.matrix import Chroot
 from builder.model.sources import Buildroot
 from builder.store import Store
-from builder.tools.repomd import repository_state
+from builder.tools.repomd import is_local, repository_state
 
 PACKAGES = "packages.txt"
 INDEX = "root.json"
@@ -45,18 +45,20 @@ class Roots:
     def get(self, chroot: Chroot, fill: Callable[[Path, str], None]) -> Buildroot:
         """As ``find``; ``fill`` makes a folder of that state where there is none. Roots of earlier states are removed.
 
-        Raises BuildrootError when the repositories cannot be read or change meanwhile, and what ``fill`` raises.
+        Raises RepositoryError when the repositories do not answer or change meanwhile, BuildrootError where local ones
+        are not there, and what ``fill`` raises.
         """
         try:
             state = repository_state(chroot)
         except ToolError as exc:
-            raise BuildrootError(f"{chroot.name}: {exc.message}", hint=exc.hint) from exc
+            kind = BuildrootError if is_local(chroot) else RepositoryError
+            raise kind(f"{chroot.name}: {exc.message}", hint=exc.hint) from exc
         key = self._key(chroot, state)
 
         def make(folder: Path) -> None:
             fill(folder, state)
             if json.loads((folder / INDEX).read_text())["state"] != state:
-                raise BuildrootError(
+                raise RepositoryError(
                     f"{chroot.name}: a repository changed while the base of the buildroot was made", hint="run again"
                 )
 

@@ -13,6 +13,7 @@ from builder.cli.progress import open_progress
 from builder.config import json_schemas
 from builder.pipeline.configure import configure
 from builder.pipeline.documents import cell_document
+from builder.pipeline.event_lines import event_schema
 from builder.pipeline.kernel_files import describe_kernels
 from builder.pipeline.pin import pin_sources
 
@@ -62,7 +63,7 @@ def cells(as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["matrix", "stream", "lock"]))
+@click.argument("name", type=click.Choice(["matrix", "stream", "lock", "event"]))
 @click.option("--json", "as_json", is_flag=True, help="Accepted for uniformity; a schema is JSON anyway.")
 @command
 def schema(name: str, as_json: bool) -> None:  # noqa: ARG001  every verb has --json
@@ -72,7 +73,7 @@ def schema(name: str, as_json: bool) -> None:  # noqa: ARG001  every verb has --
     Example:
       repobuild schema matrix > matrix.schema.json
     """
-    print_json(json_schemas()[name])
+    print_json(event_schema() if name == "event" else json_schemas()[name])
 
 
 @click.command()

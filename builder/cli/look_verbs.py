@@ -10,15 +10,15 @@ import click
 
 from builder.cli.completion import complete_cells
 from builder.cli.options import look_options, make_settings, rebuild_options
-from builder.cli.output import command, data, people, print_json
+from builder.cli.output import command, data, people, print_json, warnings
 from builder.cli.progress import open_progress
 from builder.pipeline.documents import plan_document
-from builder.pipeline.events import ignore
 from builder.pipeline.generations import compare
-from builder.pipeline.look import explain, status_of, support_of
+from builder.pipeline.look import status_of, support_of
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.rebuild import rebuild_cell
 from builder.pipeline.verify import verify as run_verify
+from builder.pipeline.why import explain
 from builder.report import print_actions, print_support_matrix
 
 
@@ -33,7 +33,7 @@ def plan(as_json: bool, output: Path | None, **options: Any) -> None:
     Example:
       repobuild plan -o plan.json && repobuild build --plan plan.json
     """
-    configuration, actions = make_plan(make_settings(options), ignore)
+    configuration, actions = make_plan(make_settings(options), warnings)
     document = plan_document(configuration, actions)
     if output is not None:
         output.write_text(json.dumps(document, indent=2) + "\n")
@@ -53,7 +53,7 @@ def status(as_json: bool, **options: Any) -> None:
     Example:
       repobuild status --work /srv/repobuild
     """
-    found = status_of(make_settings(options))
+    found = status_of(make_settings(options), warnings)
     if as_json:
         print_json(found.document())
         return
@@ -66,13 +66,13 @@ def status(as_json: bool, **options: Any) -> None:
 @look_options
 @command
 def why(cell: str, as_json: bool, **options: Any) -> None:
-    """Everything known of one cell: decision, key and its parts, last failure, checks, logs.
+    """Everything known of one cell or package: decision, key and its parts, which of them changed, checks, logs.
 
     \b
     Example:
       repobuild why r535-open@5.14.0-503.11.1.el9_5.x86_64
     """
-    document = explain(make_settings(options), cell)
+    document = explain(make_settings(options), cell, warnings)
     if as_json:
         print_json(document)
         return

@@ -10,7 +10,8 @@ import click
 
 from builder.cli.completion import complete_cells, complete_streams
 from builder.model.levels import Level
-from builder.pipeline.settings import BUILD_TIMEOUT, Settings
+from builder.pipeline.settings import Settings
+from builder.tools.attempts import RETRIES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +40,18 @@ _WORK = [
         type=click.Path(path_type=Path, file_okay=False),
         envvar="REPOBUILD_REPO",
         help="Folder of the publications. [default: <work>/repo]",
+    ),
+    click.option(
+        "--store",
+        metavar="URL",
+        envvar="REPOBUILD_STORE",
+        help="Store that machines share: file:///folder or s3://bucket/prefix. [default: none]",
+    ),
+    click.option(
+        "--store-required",
+        is_flag=True,
+        envvar="REPOBUILD_STORE_REQUIRED",
+        help="Fail where that store cannot be reached, instead of going on without it.",
     ),
     click.option(
         "--builder",
@@ -100,15 +113,27 @@ _RUN = [
         type=click.IntRange(min=0),
         default=0,
         metavar="N",
-        help="Builds at the same time. [default: one for each two processors]",
+        help="Builds at the same time, as far as memory allows. [default: one for each two processors]",
     ),
     click.option(
-        "--build-timeout",
+        "--cell-timeout",
         type=click.FloatRange(min=1),
-        default=BUILD_TIMEOUT,
-        show_default=True,
         metavar="SECONDS",
-        help="Longest time of one build.",
+        help="Longest time of a cell or package, all its attempts. [default: cell_timeout of matrix.yaml, else 14400]",
+    ),
+    click.option(
+        "--retries",
+        type=click.IntRange(min=0),
+        default=RETRIES,
+        show_default=True,
+        metavar="N",
+        help="Further attempts where a server or mirror does not answer, with growing pauses.",
+    ),
+    click.option(
+        "--min-free",
+        type=click.IntRange(min=0),
+        metavar="GIB",
+        help="Free space without which nothing is started. [default: what the run is thought to need]",
     ),
     click.option(
         "--level",
@@ -116,8 +141,35 @@ _RUN = [
         callback=lambda _context, _option, value: None if value is None else Level(value),
         help="Qualify cells at least so far, whatever their streams ask.",
     ),
-    click.option("--fail-fast", is_flag=True, help="Start no further build after the first failure."),
+    click.option(
+        "--fail-fast/--keep-going",
+        default=False,
+        help="Start no further build after the first failure, or build whatever can be built. [default: keep-going]",
+    ),
     click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+]
+_WATCH = [
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Print build logs while they are written, each line with its cell."
+    ),
+    click.option(
+        "--events",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Append what happens to this file, as JSON lines (docs/schema/event.schema.json).",
+    ),
+    click.option(
+        "--metrics",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Keep this file up to date for Prometheus (node_exporter's textfile collector).",
+    ),
+    click.option(
+        "--summary",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write what the run came to as Markdown, for CI systems.",
+    ),
 ]
 _SIGN = [
     click.option(
@@ -149,14 +201,24 @@ def look_options(function: F) -> F:
     return _apply([*_CONFIG, *_WORK, *_SELECT], function)
 
 
+def work_options(function: F) -> F:
+    """Configuration and work folder: verbs about the work folder as a whole."""
+    return _apply([*_CONFIG, *_WORK], function)
+
+
 def run_options(function: F) -> F:
     """The above and how to build: verbs that work."""
-    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN], function)
+    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN, *_WATCH], function)
 
 
 def rebuild_options(function: F) -> F:
     """Configuration, work folder and module key: verbs that build again what is there."""
     return _apply([*_CONFIG, *_WORK, *_MODULE_KEY], function)
+
+
+def doctor_options(function: F) -> F:
+    """Everything that a run depends on."""
+    return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN, *_SIGN], function)
 
 
 def sign_options(function: F) -> F:

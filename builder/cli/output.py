@@ -14,8 +14,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from builder.errors import InterruptedRunError, PartialFailureError, RepobuildError
-from builder.tools.run import cancel_all
+from builder.errors import InterruptedRunError, RepobuildError
+from builder.pipeline.events import Event
+from builder.tools.run import Terminated, cancel_all
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +29,12 @@ def people() -> Console:
 def data() -> Console:
     """The console for tables asked for: stdout."""
     return Console(highlight=False)
+
+
+def warnings(event: Event) -> None:
+    """A listener for verbs that look: what is not as it should be, nothing else."""
+    if event.state == "warning":
+        people().print(f"{event.stage} warning: {event.subject}: {event.text}", markup=False, soft_wrap=True)
 
 
 def print_json(document: object) -> None:
@@ -63,7 +70,7 @@ def print_error(error: RepobuildError) -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def command(function: F) -> F:
@@ -91,6 +98,6 @@ def command(function: F) -> F:
 
 def _fail(error: RepobuildError, *, as_json: bool) -> None:
     print_error(error)
-    if as_json and not isinstance(error, PartialFailureError):  # its document was printed already: one a run
+    if as_json and not error.reported:
         print_json(error_document(error))
     raise click.exceptions.Exit(error.exit_code)

@@ -1,23 +1,17 @@
-"""Live progress: a rich display on a terminal, plain lines elsewhere. Always on stderr."""
+"""What a person sees while a run works: a live table on a terminal, one line an event elsewhere. Always on stderr."""
 
 from __future__ import annotations
 
 import time
 from threading import Lock
+from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from builder.cli.live import LiveTable
 from builder.pipeline.events import Event
 
-_MARKS = {
-    "done": "[green]✔[/]",
-    "reused": "[cyan]↺[/]",
-    "failed": "[red]✘[/]",
-    "skipped": "[dim]–[/]",
-    "warning": "[yellow]![/]",
-}
+_SILENT = ("progress", "queued", "log")  # for the table, and for programs
 
 
 class PlainProgress:
@@ -29,14 +23,20 @@ class PlainProgress:
         self._started = time.monotonic()
 
     def __call__(self, event: Event, /) -> None:
-        """Print one line, but for progress within a download."""
-        if event.state == "progress":
+        """Print one line, but for what only a table can show."""
+        if event.state in _SILENT:
             return
         took = f" ({event.seconds:.1f} s)" if event.seconds is not None else ""
         text = f": {event.text}" if event.text else ""
+        clock = time.monotonic() - self._started
+        self._print(f"[{clock:7.1f}] {event.subject}: {event.stage} {event.state}{text}{took}")
+
+    def show_line(self, subject: str, line: str) -> None:
+        """A line of a subject's log."""
+        self._print(f"{subject}: {line}")
+
+    def _print(self, line: str) -> None:
         with self._lock:
-            clock = time.monotonic() - self._started
-            line = f"[{clock:7.1f}] {event.subject}: {event.stage} {event.state}{text}{took}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> PlainProgress:
@@ -46,51 +46,20 @@ class PlainProgress:
         """Nothing to tidy."""
 
 
-class LiveProgress:
-    """A line for each running task with its time, finished ones scroll by above."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.fields[stage]:<9}"),
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-        self._lock = Lock()
+class Progress(Protocol):
+    """A listener that a person watches; open it around the run."""
 
     def __call__(self, event: Event, /) -> None:
-        """Show a task that started, move its bar, or let it scroll by when it has ended."""
-        key = (event.stage, event.subject)
-        with self._lock:
-            if event.state == "started":
-                self._tasks[key] = self._progress.add_task(event.subject, total=None, stage=event.stage)
-            elif event.state == "progress":
-                if key in self._tasks and event.fraction is not None:
-                    self._progress.update(self._tasks[key], total=1.0, completed=event.fraction)
-            else:
-                self._finish(key, event)
+        """Take one event."""
 
-    def _finish(self, key: tuple[str, str], event: Event) -> None:
-        task = self._tasks.pop(key, None)
-        if task is not None:
-            self._progress.remove_task(task)
-        took = f" [dim]{event.seconds:.1f} s[/]" if event.seconds is not None else ""
-        text = f" [dim]{escape(event.text)}[/]" if event.text else ""
-        mark = _MARKS.get(event.state, " ")
-        self._progress.console.print(f"{mark} {event.stage:<9} [bold]{escape(event.subject)}[/]{text}{took}")
+    def show_line(self, subject: str, line: str) -> None:
+        """A line of a subject's log."""
 
-    def __enter__(self) -> LiveProgress:
-        self._progress.start()
-        return self
+    def __enter__(self) -> Progress: ...
 
-    def __exit__(self, *_args: object) -> None:
-        self._progress.stop()
+    def __exit__(self, *_args: object) -> None: ...
 
 
-def open_progress(console: Console) -> LiveProgress | PlainProgress:
+def open_progress(console: Console) -> Progress:
     """Live on a terminal, plain elsewhere."""
-    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+    return LiveTable(console) if console.is_terminal else PlainProgress(console)

@@ -10,45 +10,43 @@ from typing import Any
 import click
 
 from builder.cli.options import look_options, make_settings, run_options, sign_options
-from builder.cli.output import command, data, people, print_json
-from builder.cli.progress import open_progress
-from builder.errors import PartialFailureError
+from builder.cli.output import command, data, people, print_json, warnings
+from builder.cli.watch import Watch
 from builder.pipeline.documents import plan_document, run_document, saved_keys
-from builder.pipeline.events import ignore
 from builder.pipeline.generations import rollback_to
 from builder.pipeline.matrix import ALL, Stage
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.matrix import run as run_stages
-from builder.pipeline.outcome import failures_of, next_step, summary_lines
+from builder.pipeline.outcome import failures_of, summary_lines, worst_failure
 from builder.pipeline.write_specs import write_specs
 from builder.report import print_actions
 
 
 def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Mapping[str, str] | None = None) -> None:
-    """Run stages, print what came of them; PartialFailureError when a selected unit is not there."""
+    """Run stages, print what came of them; raises the worst failure when a unit or a publication is not there."""
     dry_run = options.pop("dry_run")
+    watch = Watch(people(), **{name: options.pop(name) for name in ("verbose", "events", "metrics", "summary")})
     settings = make_settings(options)
     if dry_run:
-        configuration, actions = make_plan(settings, ignore)
+        configuration, actions = make_plan(settings, warnings)
         if as_json:
             print_json(plan_document(configuration, actions))
         else:
             print_actions(data(), actions)
         return
-    with open_progress(people()) as progress:
-        report = run_stages(settings, progress, stages, expected=expected)
-    failures = failures_of(report, stages)
+    with watch:
+        report = run_stages(settings, watch, stages, expected=expected)
+        failures = failures_of(report, stages)
+        failure = worst_failure(report, failures)
+        watch.finish(report, failures, failure)
     if as_json:
         print_json({**run_document(report), "failures": failures})
     else:
         for line in summary_lines(report, settings, stages):
             people().print(line, soft_wrap=True)
-    if failures:
-        raise PartialFailureError(
-            "not everything that was selected is there",
-            details=failures[:40],
-            hint=next_step(report),
-        )
+    if failure is not None:
+        failure.reported = as_json
+        raise failure
 
 
 @click.command()

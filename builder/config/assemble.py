@@ -60,6 +60,7 @@ def assemble(matrix: MatrixFile, streams: list[StreamFile], files: FileSet) -> M
         streams=tuple(
             _stream(entry, matrix.qualification) for entry in sorted(streams, key=lambda entry: entry.stream)
         ),
+        cell_timeout=float(matrix.cell_timeout),
     )
 
 

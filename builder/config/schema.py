@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.model.levels import Level
-from builder.model.matrix import Delivery, Dnf, Flavor, Kmods
+from builder.model.matrix import CELL_TIMEOUT, Delivery, Dnf, Flavor, Kmods
 
 STANDARD_MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 
@@ -233,6 +233,8 @@ class MatrixFile(_File):
     kernels: list[KernelEntry]
     branches: Annotated[dict[str, BranchEntry], Field(min_length=1)]
     exclude: list[ExcludeEntry] = []
+    cell_timeout: Annotated[int, Field(ge=1)] = int(CELL_TIMEOUT)
+    """Seconds a cell or package may take, all its attempts; then it is stopped. `--cell-timeout` is stronger."""
     qualification: QualificationEntry = QualificationEntry()
 
 

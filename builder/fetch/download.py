@@ -18,14 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from builder.errors import FetchError
+from builder.errors import FetchError, UnreachableError
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0: not known)
 
-ATTEMPTS = 5
 _CHUNK = 1 << 16  # bytes: what a broken connection loses at most, urllib3 hands out whole chunks only
 _TIMEOUT = (15.0, 60.0)  # seconds: connect, silence between two reads
-_LONGEST_WAIT = 60.0  # seconds; a server's Retry-After above this is cut
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DATA = "data.part"
 _STATE = "state.json"
@@ -41,21 +39,14 @@ class Downloaded:
     resumed: bool  # some of the bytes come from an earlier try
 
 
-class _TransientError(Exception):
-    """Worth another try; ``wait`` is what the server asked for."""
-
-    def __init__(self, message: str, wait: float | None = None) -> None:
-        super().__init__(message)
-        self.wait = wait  # seconds
+_AGAIN = "run again when the server or the network is back: the download goes on where it stopped"
 
 
-def download(
-    url: str, folder: Path, *, progress: Progress | None = None, sleep: Callable[[float], None] = time.sleep
-) -> Downloaded:
+def download(url: str, folder: Path, *, progress: Progress | None = None) -> Downloaded:
     """Fetch a URL (http, https, file) or an absolute path into ``folder``, which keeps what an interrupted try got.
 
-    Transient failures (connection, timeout, short body, HTTP 408/425/429/5xx) are tried again with growing pauses.
-    Raises FetchError naming the URL and the reason; OSError where the folder cannot be written.
+    Raises UnreachableError for what may pass by itself (connection, timeout, short body, HTTP 408/425/429/5xx), else
+    FetchError, both naming the URL and the reason; OSError where the folder cannot be written.
     """
     report = progress or (lambda _got, _size: None)
     scheme = urlsplit(url).scheme
@@ -66,17 +57,7 @@ def download(
             f"{url}: cannot fetch {scheme or 'such'} addresses",
             hint="a source is an http://, https:// or file:// URL, or a path",
         )
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return _fetch(url, folder, report)
-        except _TransientError as exc:
-            if attempt == ATTEMPTS:
-                raise FetchError(
-                    f"{url}: {exc} ({ATTEMPTS} tries)",
-                    hint="run again when the server or the network is back: the download goes on where it stopped",
-                ) from exc
-            sleep(min(exc.wait or 2.0 ** (attempt - 1), _LONGEST_WAIT))
-    raise AssertionError("unreachable")
+    return _fetch(url, folder, report)
 
 
 def discard(folder: Path) -> None:
@@ -130,9 +111,9 @@ def _fetch(url: str, folder: Path, report: Progress) -> Downloaded:
     except requests.RequestException as exc:
         if isinstance(exc, requests.exceptions.InvalidURL | requests.exceptions.TooManyRedirects):
             raise FetchError(f"{url}: {exc}", hint="correct the source's url in matrix.yaml") from exc
-        raise _TransientError(_words(exc)) from exc
+        raise _unreachable(url, _words(exc)) from exc
     if total and got < total:
-        raise _TransientError(f"the connection ended after {got} of {total} bytes")
+        raise _unreachable(url, f"the connection ended after {got} of {total} bytes")
     return Downloaded(path=path, sha256=digest.hexdigest(), size=got, resumed=resumed)
 
 
@@ -143,21 +124,27 @@ def _continues(response: requests.Response, url: str, folder: Path, have: int) -
         if have and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             return True
         discard(folder)
-        raise _TransientError("the server answered with another range than was asked for")
+        raise _unreachable(url, "the server answered with another range than was asked for")
     if status == HTTPStatus.OK:
         return False
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
         discard(folder)  # the file is shorter than what is here: not the same file any more
-        raise _TransientError("the file on the server has changed")
+        raise _unreachable(url, "the file on the server has changed")
     reason = f"HTTP {status} {response.reason}".rstrip()
     if status in _TRANSIENT:
-        raise _TransientError(reason, _retry_after(response))
+        error = _unreachable(url, reason)
+        error.retry_after = _retry_after(response)
+        raise error
     hints: dict[int, str] = {
         HTTPStatus.NOT_FOUND: "check driver version and url in matrix.yaml: this file is not on the server",
         HTTPStatus.UNAUTHORIZED: "the server wants a login: fetch the file by hand and give its path as url",
         HTTPStatus.FORBIDDEN: "the server refuses this file: check the url in matrix.yaml",
     }
     raise FetchError(f"{url}: {reason}", hint=hints.get(status, "check the url in matrix.yaml"))
+
+
+def _unreachable(url: str, reason: str) -> UnreachableError:
+    return UnreachableError(f"{url}: {reason}", hint=_AGAIN)
 
 
 def _resumable(url: str, folder: Path) -> tuple[int, str | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from builder.errors import FetchError, PinMismatchError, PinMissingError
@@ -19,12 +17,11 @@ def fetch_source(
     store: Store,
     *,
     progress: Progress | None = None,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Path of a source's pinned bytes in the store; fetches them when they are not there yet.
 
     Raises PinMissingError before anything is fetched, PinMismatchError when what is there has another digest or
-    size (the bytes are thrown away), FetchError when it cannot be had.
+    size (the bytes are thrown away), FetchError when it cannot be had, UnreachableError when it may be had later.
     """
     pin = lock.pin(source.url)
     if pin is None:
@@ -32,16 +29,16 @@ def fetch_source(
             f"{source.url}: no pin in matrix.lock.yaml, and nothing unpinned goes into a build",
             hint="run: repobuild pin --select '<cells of this driver>'",
         )
-    stored = store.source_path(pin.sha256, source.filename)
-    if stored.is_file():
+    stored = store.source(pin.sha256, source.filename)
+    if stored is not None:
         if stored.stat().st_size == pin.size and file_sha256(stored) == pin.sha256:
             return stored
         stored.unlink()  # damaged in the store: fetched again
-    got = _download(source, store, progress, sleep)
+    got = _download(source, store, progress)
     if got.resumed and not _is_pinned(got, pin):
         # The halves of a resumed file may be of two files where a server's validator lies: one fresh try decides.
         discard(store.partial_path(source.url))
-        got = _download(source, store, progress, sleep)
+        got = _download(source, store, progress)
     if not _is_pinned(got, pin):
         discard(store.partial_path(source.url))
         raise PinMismatchError(
@@ -60,10 +57,9 @@ def pin_source(
     store: Store,
     *,
     progress: Progress | None = None,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Pin:
     """Fetch a source, keep its bytes in the store and return what a lock file says of them."""
-    got = _download(source, store, progress, sleep)
+    got = _download(source, store, progress)
     if got.size == 0:
         discard(store.partial_path(source.url))
         raise FetchError(f"{source.url}: the file is empty", hint="check the url in matrix.yaml")
@@ -71,10 +67,10 @@ def pin_source(
     return Pin(url=source.url, sha256=got.sha256, size=got.size)
 
 
-def _download(source: Source, store: Store, progress: Progress | None, sleep: Callable[[float], None]) -> Downloaded:
+def _download(source: Source, store: Store, progress: Progress | None) -> Downloaded:
     folder = store.partial_path(source.url)
     try:
-        return download(source.url, folder, progress=progress, sleep=sleep)
+        return download(source.url, folder, progress=progress)
     except OSError as exc:
         raise os_failure(exc, folder) from exc
 

@@ -52,6 +52,9 @@ class Dnf(StrEnum):
     DNF5 = "dnf5"
 
 
+CELL_TIMEOUT = 4 * 3600.0  # seconds: a full NVIDIA cell takes minutes, a loaded farm is slower
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRef:
     """A package by name and EVR."""
@@ -251,6 +254,7 @@ class Matrix:
     branches: tuple[Branch, ...]  # oldest first
     excludes: tuple[Exclude, ...]
     streams: tuple[Stream, ...]  # sorted by name
+    cell_timeout: float = CELL_TIMEOUT  # seconds a cell or package may take before it is stopped
 
     def distribution(self, name: str) -> Distribution:
         """The distribution of that name; raises KeyError."""

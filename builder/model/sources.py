@@ -129,6 +129,7 @@ class BuildRequest:
     source_date_epoch: int  # seconds
     timeout: float  # seconds
     jobs: int  # make -j inside the build
+    memory: int | None = None  # bytes of memory to work in; None: half of what is available; 0: the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

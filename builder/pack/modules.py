@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def pack_modules(
         return _pack_module(name, found[members[name]], by_module.get(name), target)
 
     with ThreadPoolExecutor(jobs) as pool:
-        return tuple(pool.map(pack, sorted(members)))
+        # In the caller's context: its deadline is also theirs.
+        waiting = [pool.submit(copy_context().run, pack, name) for name in sorted(members)]
+        return tuple(future.result() for future in waiting)
 
 
 def _pack_module(name: str, image: bytes, against: KernelObject | None, target: Path) -> PackedModule:

@@ -32,7 +32,7 @@ def fetch_archives(shop: Workshop, units: tuple[Unit, ...]) -> None:
     for identity, outcome in found.items():
         if isinstance(outcome, RepobuildError):
             text = "; ".join((outcome.message, *outcome.details[:3]))
-            shop.tell("fetch", missing[identity][1].filename, "failed", text)
+            shop.tell("fetch", missing[identity][1].filename, "failed", text, code=outcome.code)
 
 
 def _wanted(units: tuple[Unit, ...]) -> dict[ArchiveId, tuple[Unit, Source]]:
@@ -44,7 +44,7 @@ def _find(shop: Workshop, unit: Unit, source: Source) -> DriverArchive | Repobui
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
         return missing_pin(shop, unit.driver, source)
-    if not shop.store.source_path(pin.sha256, source.filename).is_file():
+    if shop.store.source(pin.sha256, source.filename) is None:
         return None
     return find_archive(unit.driver, source, pin.sha256, shop.store)
 
@@ -55,7 +55,7 @@ def _fetch(shop: Workshop, unit: Unit, source: Source) -> DriverArchive:
         raise error
     shop.tell("fetch", source.filename, "started", source.url)
     lock = shop.configuration.lock
-    path = fetch_source(source, lock, shop.store)
+    path = shop.try_again("fetch", source.filename, partial(fetch_source, source, lock, shop.store))
     pin = lock.pin(source.url)
     assert pin is not None  # noqa: S101  fetch_source refuses a source without a pin
     archive = read_archive(unit.driver, source, path, pin.sha256, shop.store)

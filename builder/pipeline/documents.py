@@ -1,13 +1,15 @@
-"""Plans and runs as JSON documents."""
+"""Plans, runs and what was freed as JSON documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from builder.errors import StalePlanError
 from builder.model.cells import Action, Cell, Check, Decision, Unit
 from builder.model.planning import UnitOutcome
+from builder.model.retention import Retention
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.configure import Configuration
 
@@ -132,4 +134,26 @@ def run_document(report: RunReport) -> dict[str, object]:
     return {
         "units": [outcome_document(o) for o in report.outcomes],
         "distributions": [distribution_document(d) for d in report.distributions],
+    }
+
+
+def retention_document(found: Retention) -> dict[str, object]:
+    """What freeing space did or would do, as JSON; sizes in bytes, each inode counted once."""
+    return {
+        "removed": found.removed,
+        "total_bytes": found.total,
+        "freed_bytes": found.frees,
+        "ledger_rows": found.rows,
+        "items": [
+            {
+                "kind": fate.item.kind,
+                "name": fate.item.name,
+                "about": fate.item.about,
+                "used": datetime.fromtimestamp(fate.item.used, UTC).isoformat(timespec="seconds"),
+                "stays": fate.stays,
+                "reason": fate.reason,
+                "freed_bytes": fate.frees,
+            }
+            for fate in found.fates
+        ],
     }

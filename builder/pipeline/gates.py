@@ -17,8 +17,8 @@ from builder.pipeline.specs import Job, make_job, render_late
 from builder.pipeline.units import earlier_result, run_jobs
 from builder.pipeline.workshop import Workshop
 from builder.plan.actions import content_digest
-from builder.plan.streams import plan_streams
-from builder.plan.units import gate_unit, release_unit
+from builder.plan.streams import belongs, plan_streams
+from builder.plan.units import gate_unit, release_unit, stream_units
 
 
 def gate_kernels(
@@ -52,14 +52,64 @@ def build_gates(
     """
     known = list(outcomes.values())
     streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
+    gates = build_late(shop, _gate_units(distribution, arch, streams, known))
+    streams = tuple(_without_gateless(plan, gates) for plan in streams)
+    return streams, {**outcomes, **gates}
+
+
+def late_units(shop: Workshop, outcomes: Mapping[str, UnitOutcome]) -> dict[Unit, tuple[GateKernel, ...]]:
+    """Every gate (with its kernels) and release package that a publication of these outcomes has.
+
+    Where streams stand in package names, all packages of the streams.
+    """
+    found: dict[Unit, tuple[GateKernel, ...]] = {}
+    for distribution in shop.configuration.matrix.distributions:
+        for arch in distribution.arches:
+            known = [o for o in outcomes.values() if (o.unit.distribution, o.unit.arch) == (distribution, arch)]
+            streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
+            if distribution.plain:
+                for units in named_units(distribution, arch, streams, known).values():
+                    found |= units
+                continue
+            found |= _gate_units(distribution, arch, streams, known)
+            found |= dict.fromkeys(_release_units(distribution, streams, known).values(), ())
+    return found
+
+
+def _gate_units(
+    distribution: Distribution, arch: str, streams: Sequence[StreamPlan], known: Sequence[UnitOutcome]
+) -> dict[Unit, tuple[GateKernel, ...]]:
     units: dict[Unit, tuple[GateKernel, ...]] = {}
     for plan in streams:
         for driver in plan.drivers:
             unit = gate_unit(_base(known, driver), plan.stream.flavor, plan.stream.kmods)
             units[unit] = gate_kernels(distribution, arch, driver, plan.stream.flavor, known)
-    gates = build_late(shop, units)
-    streams = tuple(_without_gateless(plan, gates) for plan in streams)
-    return streams, {**outcomes, **gates}
+    return units
+
+
+def named_units(
+    distribution: Distribution, arch: str, streams: Sequence[StreamPlan], known: Sequence[UnitOutcome]
+) -> dict[tuple[str, str], dict[Unit, tuple[GateKernel, ...]]]:
+    """Where streams stand in package names: by stream and driver version its packages, some with their kernels."""
+    found = {}
+    for plan in streams:
+        for driver in plan.drivers:
+            members = [o.unit for o in known if o.unit.driver == driver and belongs(o.unit, plan.stream)]
+            kernels = gate_kernels(distribution, arch, driver, plan.stream.flavor, known)
+            found[plan.stream.name, driver.version] = {
+                unit: kernels if unit.kind in (PackageKind.GATE, PackageKind.STREAM_KMODS) else ()
+                for unit in stream_units(plan.stream, members)
+            }
+    return found
+
+
+def _release_units(
+    distribution: Distribution, streams: Sequence[StreamPlan], known: Sequence[UnitOutcome]
+) -> dict[str, Unit]:
+    """By stream, where there are no modules."""
+    if distribution.delivery is not Delivery.BRANCH_REPOS:
+        return {}
+    return {p.stream.name: release_unit(_base(known, p.drivers[-1]), p.stream) for p in streams if p.drivers}
 
 
 def build_releases(
@@ -71,8 +121,7 @@ def build_releases(
     """
     if distribution.delivery is not Delivery.BRANCH_REPOS:
         return streams, dict(outcomes)
-    known = list(outcomes.values())
-    units = {p.stream.name: release_unit(_base(known, p.drivers[-1]), p.stream) for p in streams if p.drivers}
+    units = _release_units(distribution, streams, list(outcomes.values()))
     releases = build_late(shop, dict.fromkeys(units.values(), ()))
     made = {name: releases[unit.id] for name, unit in units.items()}
     return tuple(_with_release(plan, made.get(plan.stream.name)) for plan in streams), {**outcomes, **releases}

@@ -135,12 +135,13 @@ def _run(
                 verdicts[step] = verdict
                 if not timed_out(verdict):  # which says more of this machine than of the cell
                     shop.store.ledger.record_verdict(key, step, ok=verdict.ok, document=verdict_document(verdict))
-                state = "done" if verdict.ok else "failed"
                 seconds = time.monotonic() - started
-                shop.tell("qualify", unit.id, state, f"{step}: {verdict.reason}", seconds)
+                text = f"{step}: {verdict.reason}"
                 if not verdict.ok:
+                    shop.tell("qualify", unit.id, "failed", text, seconds, code=QualifyError.code)
                     _keep(tmp, logs)
                     return
+                shop.tell("qualify", unit.id, "done", text, seconds)
         finally:
             remove_tree(root)
 

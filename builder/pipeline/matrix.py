@@ -21,7 +21,10 @@ from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
+from builder.pipeline.schedule import require_space_to_fetch
 from builder.pipeline.settings import Settings
+from builder.pipeline.shared_builder import SharedBuilder
+from builder.pipeline.sharing import give_shared, open_shared, take_shared
 from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.specs import exists, unit_state
 from builder.pipeline.stream_packages import build_stream_packages, is_published
@@ -47,17 +50,19 @@ class Stage(Flag):
 ALL = Stage.FETCH | Stage.BUILD | Stage.QUALIFY | Stage.SIGN | Stage.PUBLISH
 
 
-def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = True) -> Workshop:
+def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = True, exchange: bool = True) -> Workshop:
     """Check the configuration first, then open the store; the caller closes ``workshop.store``.
 
-    Looking (``exclusive`` False) at a work folder that is not there yet makes none.
+    Looking (``exclusive`` False) at a work folder that is not there yet makes none. Without ``exchange`` nothing goes
+    from or to a shared store.
     """
     configuration = configure(settings)
     signing = ModuleSigning(settings)
+    shared = open_shared(settings, listener, exchange=exclusive and exchange)
     if exclusive or settings.work.is_dir():
-        store = Store.open(settings.work, exclusive=exclusive)
+        store = Store.open(settings.work, exclusive=exclusive, shared=shared)
     else:
-        store = Store.open_empty()
+        store = Store.open_empty(shared)
     try:
         builder = open_builder(settings.builder, store, partial(_mock_configuration, configuration))
     except BaseException:
@@ -67,7 +72,7 @@ def open_workshop(settings: Settings, listener: Listener, *, exclusive: bool = T
         settings=settings,
         configuration=configuration,
         store=store,
-        builder=builder,
+        builder=SharedBuilder(builder, store, listener, retries=settings.retries),
         signing=signing,
         listener=listener,
     )
@@ -105,6 +110,8 @@ def run(
         signer = open_signer(shop) if stages & (Stage.SIGN | Stage.PUBLISH) else None
         look_at_all(shop)
         work = tuple(u for u in shop.configuration.units if u.id in shop.configuration.selected)
+        if stages & (Stage.FETCH | Stage.BUILD):
+            require_space_to_fetch(shop, work)
         if Stage.FETCH in stages:
             fetch_sources(shop, work)
             fetch_archives(shop, work)
@@ -112,7 +119,7 @@ def run(
             make_buildroots(shop, tuple(u for u in work if known(shop.facts.sources.get(source_id(u)))))
             if settings.compile:
                 make_open_trees(shop, work)
-        actions = plan_units(shop)
+        actions = take_shared(shop, plan_units(shop)) or plan_units(shop)
         _check_expected(actions, expected)
         outcomes = run_units(
             shop, actions, build=Stage.BUILD in stages, check=bool(stages & (Stage.QUALIFY | Stage.PUBLISH))
@@ -120,6 +127,7 @@ def run(
         if stages & (Stage.QUALIFY | Stage.PUBLISH):
             outcomes = qualify_levels(shop, outcomes)
         reports, outcomes = _publish_all(shop, signer, outcomes, stages)
+        give_shared(shop)
         return RunReport(
             actions=actions,
             outcomes=tuple(outcomes.values()),

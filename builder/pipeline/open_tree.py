@@ -26,7 +26,7 @@ from builder.pipeline.workshop import (
     source_id,
     takes_open_tree,
 )
-from builder.plan.actions import unit_key
+from builder.plan.actions import key_of, unit_parts
 from builder.render import OPEN_TREE_FOLDER, render_open_tree
 
 
@@ -76,10 +76,10 @@ def _find(shop: Workshop, unit: Unit) -> DriverSources | RepobuildError | None:
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
         return missing_pin(shop, unit.driver, source)
-    path = shop.store.source_path(pin.sha256, source.filename)
-    if not path.is_file():
+    path = shop.store.source(pin.sha256, source.filename)
+    if path is None:
         return None
-    folder = shop.store.folder("prepared", _key(shop, unit, _spec(shop, unit, path, pin.sha256), *base))
+    folder = shop.store.folder("trees", _key(shop, unit, _spec(shop, unit, path, pin.sha256), *base))
     return None if folder is None else with_open_tree(base[0], folder)
 
 
@@ -107,12 +107,13 @@ def _make(shop: Workshop, unit: Unit) -> DriverSources:
                 log.rename(folder / log.name)
         shop.tell("build", source.filename, "done", "its objects serve every kernel", seconds)
 
-    return with_open_tree(sources, shop.store.put_folder("prepared", _key(shop, unit, spec, *base), fill))
+    return with_open_tree(sources, shop.store.put_folder("trees", _key(shop, unit, spec, *base), fill))
 
 
 def _fetch(shop: Workshop, source: Source) -> Path:
     shop.tell("fetch", source.filename, "started", source.url)
-    path = fetch_source(source, shop.configuration.lock, shop.store)
+    fetch = partial(fetch_source, source, shop.configuration.lock, shop.store)
+    path = shop.try_again("fetch", source.filename, fetch)
     shop.tell("fetch", source.filename, "done")
     return path
 
@@ -123,7 +124,7 @@ def _spec(shop: Workshop, unit: Unit, path: Path, sha256: str) -> SpecFile:
 
 
 def _key(shop: Workshop, unit: Unit, spec: SpecFile, sources: DriverSources, buildroot: Buildroot) -> str:
-    return unit_key(
+    parts = unit_parts(
         spec,
         distribution=unit.distribution,
         chroot=buildroot.chroot,
@@ -132,3 +133,4 @@ def _key(shop: Workshop, unit: Unit, spec: SpecFile, sources: DriverSources, bui
         source_date_epoch=sources.source_date_epoch,
         recipe=shop.builder.recipe,
     )
+    return key_of(parts)

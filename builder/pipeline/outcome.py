@@ -6,10 +6,12 @@ from collections import Counter
 
 from rich.markup import escape
 
+from builder.errors import PartialFailureError, PublishError, RepobuildError
 from builder.model.cells import Decision, PackageKind
 from builder.model.run import RunReport
 from builder.pipeline.matrix import Stage
 from builder.pipeline.settings import Settings
+from builder.report import count_lines
 
 _REASON = 100  # characters of a reason beside a stream; the whole one stands with its unit
 
@@ -38,6 +40,23 @@ def failures_of(report: RunReport, stages: Stage) -> list[str]:
     return lines
 
 
+def worst_failure(report: RunReport, failures: list[str]) -> RepobuildError | None:
+    """What a run's exit code stands for: a publication that could not be made, else what is missing, else None."""
+    if not failures:
+        return None
+    lost = [d for d in report.distributions if d.error is not None]
+    if lost:
+        where = ", ".join(f"{d.distribution.name}/{d.arch}" for d in lost)
+        return PublishError(
+            f"not published: {where}; the former publication stays current",
+            details=failures[:40],
+            hint=next((d.error.hint for d in lost if d.error and d.error.hint), None) or next_step(report),
+        )
+    return PartialFailureError(
+        "not everything that was selected is there", details=failures[:40], hint=next_step(report)
+    )
+
+
 def next_step(report: RunReport) -> str:
     """What to do about failures: what unblocks the first blocked unit, else where the evidence is."""
     hints = [a.hint for a in report.actions if a.decision is Decision.BLOCKED and a.hint]
@@ -51,6 +70,7 @@ def summary_lines(report: RunReport, settings: Settings, stages: Stage) -> list[
         cells = [o for o in report.outcomes if o.unit.kind is PackageKind.KMOD]
         counts = Counter(_word(o.reason, ok=o.ok_so_far) for o in cells)
         lines.append("cells: " + (", ".join(f"{n} {word}" for word, n in sorted(counts.items())) or "none"))
+        lines += [f"  {escape(line)}" for line in count_lines(report)]
     for item in report.distributions if Stage.PUBLISH in stages else ():
         where = f"{item.distribution.name}/{item.arch}"
         for plan in item.streams:

@@ -8,6 +8,7 @@ from builder.config import write_lock
 from builder.errors import PinMismatchError, RepobuildError
 from builder.fetch import pin_source
 from builder.model.matrix import Lock, Pin, Source
+from builder.pipeline.attempts import try_again
 from builder.pipeline.configure import configure
 from builder.pipeline.events import Event, Listener
 from builder.pipeline.settings import Settings
@@ -33,7 +34,14 @@ def pin_sources(settings: Settings, listener: Listener) -> tuple[Pin, ...]:
 
         def task(source: Source) -> Pin:
             listener(Event(stage="pin", subject=source.filename, state="started", text=source.url))
-            pin = pin_source(source, store)
+            pin = try_again(
+                partial(pin_source, source, store),
+                store=store,
+                listener=listener,
+                stage="pin",
+                subject=source.filename,
+                retries=settings.retries,
+            )
             old = configuration.lock.pin(source.url)
             if old is not None and old.sha256 != pin.sha256:
                 raise PinMismatchError(

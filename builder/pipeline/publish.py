@@ -171,5 +171,5 @@ def try_publish(
     except (DiskFullError, InterruptedRunError):
         raise
     except RepobuildError as exc:
-        shop.tell("publish", f"{content.distribution}/{content.arch}", "failed", exc.message)
+        shop.tell("publish", f"{content.distribution}/{content.arch}", "failed", exc.message, code=exc.code)
         return exc

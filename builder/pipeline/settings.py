@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.model.levels import Level
-
-BUILD_TIMEOUT = 4 * 3600.0  # seconds: a full NVIDIA cell takes minutes, a loaded farm is slower
+from builder.model.matrix import CELL_TIMEOUT
+from builder.tools.attempts import RETRIES
+from builder.tools.machine import processors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +20,16 @@ class Settings:
     lock: Path | None = None  # matrix.lock.yaml; None: beside matrix.yaml
     work: Path = Path("repobuild-work")
     repo: Path | None = None  # where publications lie; None: <work>/repo
+    store: str | None = None  # URL of a store that machines share; None: what this machine made is all there is
+    store_required: bool = False  # fail where that store cannot be reached, instead of going on without it
     select: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     only_streams: tuple[str, ...] = ()  # cells of these streams; empty: of all
     jobs: int = 0  # builds at the same time; 0: one for each two processors
     builder: str = "auto"
-    build_timeout: float = BUILD_TIMEOUT  # seconds for one build
+    cell_timeout: float | None = None  # seconds for a cell or package, all its attempts; None: as matrix.yaml says
+    retries: int = RETRIES  # of what may pass by itself: a server that does not answer, a lost mirror
+    min_free: int | None = None  # GiB that must be free before anything is started; None: what is thought to be needed
     gnupghome: Path | None = None
     signing_key: str | None = None  # fingerprint; None: the only secret key of gnupghome
     passphrase_fd: int | None = None
@@ -59,10 +63,10 @@ class Settings:
 
     @property
     def make_jobs(self) -> int:
-        """``make -j`` inside each build, so that all builds together keep every processor busy."""
+        """Processes inside each build, so that all together keep every processor busy, while nobody shares better."""
         return max(1, -(-processors() // self.workers))
 
-
-def processors() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    @property
+    def build_timeout(self) -> float:
+        """Seconds for one build outside of the worker pool, which has a deadline for the whole cell."""
+        return CELL_TIMEOUT if self.cell_timeout is None else self.cell_timeout

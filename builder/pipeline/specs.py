@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder.errors import RenderError, RepobuildError
 from builder.model.cells import PackageKind, Unit
 from builder.model.gate import GateKernel
+from builder.model.keys import Inputs, KeyParts
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
-from builder.plan.actions import content_digest, unit_key
+from builder.plan.actions import content_digest, key_of, unit_parts
 from builder.plan.toolchain import toolchain_fault, toolchain_hint
 from builder.publish import client_repository
 from builder.render import (
@@ -45,6 +46,7 @@ class ModulesJob:
     """The compilation of a cell: independent of who signs, and of the package's release."""
 
     spec: SpecFile
+    parts: KeyParts
     key: str
 
 
@@ -56,7 +58,8 @@ class Job:
     serial: int  # first part of its Release
     content: str  # digest that the serial stands for
     spec: SpecFile
-    key: str
+    parts: KeyParts
+    key: str  # of ``parts``
     buildroot: Buildroot
     sources: DriverSources
     devel: KernelDevel | None
@@ -132,8 +135,8 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     if sources is None or buildroot is None or (unit.cell is not None and devel is None):
         return None
 
-    def key(spec: SpecFile, parts: Mapping[str, str] | None = None, *, devel: KernelDevel | None = None) -> str:
-        return unit_key(
+    def made_of(spec: SpecFile, parts: Mapping[str, str] | None = None, devel: KernelDevel | None = None) -> KeyParts:
+        return unit_parts(
             spec,
             distribution=unit.distribution,
             chroot=buildroot.chroot,
@@ -147,24 +150,44 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     modules, parts = None, None
     if unit.cell is not None:
         compiled = render_modules(unit.cell, sources, shop.configuration.matrix)
-        modules = ModulesJob(spec=compiled, key=key(compiled, devel=devel))
+        whole = made_of(compiled, devel=devel)
+        modules = ModulesJob(spec=compiled, parts=whole, key=key_of(whole))
         parts = {"modules": modules.key, "signer": shop.signing.identity, "recipe": PACK_RECIPE}
     first = render_unit(shop, unit, sources, 1, kernels)
     # A gate or release is re-released only when what it says changes; the rest when anything of their build does.
-    content = content_digest(first) if unit.kind in LATE else key(first, parts)
-    ledger = shop.store.ledger
-    serial = ledger.serial(unit.scope, content) if record else ledger.peek_serial(unit.scope, content)
+    content = content_digest(first) if unit.kind in LATE else key_of(made_of(first, parts))
+    serials = shop.store.serials
+    serial = serials.serial(unit.scope, content) if record else serials.peek(unit.scope, content)
     spec = first if serial == 1 else render_unit(shop, unit, sources, serial, kernels)
+    whole = made_of(spec, parts)
     return Job(
         unit=unit,
         serial=serial,
         content=content,
         spec=spec,
-        key=key(spec, parts),
+        parts=whole,
+        key=key_of(whole),
         buildroot=buildroot,
         sources=sources,
         devel=devel,
         modules=modules,
+    )
+
+
+def inputs_of(shop: Workshop, job: Job, *, serial: int | None = None, kernels: tuple[GateKernel, ...] = ()) -> Inputs:
+    """What a job is made from, to be recorded, or compared: then with the ``serial`` of what it is compared with."""
+    parts = job.parts
+    if serial not in (None, job.serial):
+        parts = replace(parts, spec=render_unit(shop, job.unit, job.sources, serial or job.serial, kernels).text)
+    cell = job.unit.cell
+    return Inputs(
+        unit_id=job.unit.scope,
+        spec_name=job.spec.filename,
+        serial=serial or job.serial,
+        parts=parts,
+        modules=job.modules.parts if job.modules else None,
+        devel=f"{cell.kernel.devel.name}-{cell.kernel.devel.evr}" if cell else None,
+        packages=job.buildroot.packages,
     )
 
 
@@ -192,7 +215,7 @@ def unit_state(shop: Workshop, unit: Unit) -> UnitState:
     return UnitState(
         unit=unit,
         key=job.key if job else None,
-        stored=job is not None and shop.store.folder("results", job.key) is not None,
+        stored=job is not None and shop.store.has("results", job.key),
         earlier=bool(ledger.keys_of(unit.scope)),
         missing=None if job or blocked else _missing(shop, unit),
         blocked=blocked,

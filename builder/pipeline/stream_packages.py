@@ -6,16 +6,14 @@ drivers a stream can carry. What is published is made of the same sources under 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from builder.model.cells import PackageKind, Unit
-from builder.model.gate import GateKernel
-from builder.model.matrix import Distribution, Driver
+from builder.model.cells import Unit
+from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
-from builder.pipeline.gates import build_late, gate_kernels
+from builder.pipeline.gates import build_late, named_units
 from builder.pipeline.workshop import Workshop
-from builder.plan.streams import belongs, plan_streams
-from builder.plan.units import stream_units
+from builder.plan.streams import plan_streams
 
 
 def is_published(unit: Unit) -> bool:
@@ -32,27 +30,14 @@ def build_stream_packages(
     """
     known = list(outcomes.values())
     streams = plan_streams(shop.configuration.matrix, distribution, arch, known)
-    wanted = {
-        (plan.stream.name, driver.version): stream_units(plan.stream, _members(plan, driver, known))
-        for plan in streams
-        for driver in plan.drivers
-    }
-    kernels: dict[Unit, tuple[GateKernel, ...]] = {}
-    for plan in streams:
-        for driver in plan.drivers:
-            of = gate_kernels(distribution, arch, driver, plan.stream.flavor, known)
-            for unit in wanted[plan.stream.name, driver.version]:
-                kernels[unit] = of if unit.kind in (PackageKind.GATE, PackageKind.STREAM_KMODS) else ()
+    wanted = named_units(distribution, arch, streams, known)
+    kernels = {unit: of for units in wanted.values() for unit, of in units.items()}
     made = build_late(shop, kernels)
     return tuple(_without_failed(plan, wanted, made) for plan in streams), {**outcomes, **made}
 
 
-def _members(plan: StreamPlan, driver: Driver, known: Sequence[UnitOutcome]) -> list[Unit]:
-    return [o.unit for o in known if o.unit.driver == driver and belongs(o.unit, plan.stream)]
-
-
 def _without_failed(
-    plan: StreamPlan, wanted: Mapping[tuple[str, str], Sequence[Unit]], made: Mapping[str, UnitOutcome]
+    plan: StreamPlan, wanted: Mapping[tuple[str, str], Iterable[Unit]], made: Mapping[str, UnitOutcome]
 ) -> StreamPlan:
     failed: dict[str, str] = {}
     for driver in plan.drivers:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from builder.errors import InterruptedRunError, RepobuildError
+from builder.build.memory import spare_memory
+from builder.errors import BuildTimeoutError, InterruptedRunError, QualifyError, RepobuildError, ToolTimeoutError
 from builder.model.cells import Action, Artifact, BuildResult, Decision, PackageKind, Unit, Verdict
 from builder.model.levels import Level
 from builder.model.planning import UnitOutcome
+from builder.pipeline.events import Event
 from builder.pipeline.modules import (
     compile_modules,
     firmware_files,
@@ -20,12 +22,14 @@ from builder.pipeline.modules import (
     packed_sources,
     rpmbuild,
 )
-from builder.pipeline.specs import LATE, Job, make_job
+from builder.pipeline.schedule import expect, kind_of, require_space_to_build, work_of
+from builder.pipeline.specs import LATE, Job, inputs_of, make_job
 from builder.pipeline.verdicts import read_verdict, verdict_document, verdict_key
-from builder.pipeline.workers import run_all
+from builder.pipeline.workers import Expected, current_slot, run_all
 from builder.pipeline.workshop import Workshop
 from builder.qualify import qualify_kmod, qualify_packages
-from builder.store import Failure
+from builder.store import Cost, Failure, write_inputs
+from builder.tools.machine import available_memory
 from builder.tools.rpms import read_artifact
 
 LEVEL = Level.STATIC
@@ -55,11 +59,25 @@ def run_units(
 def run_jobs(
     shop: Workshop, actions: Sequence[Action], jobs: Mapping[str, Job], *, check: bool = True
 ) -> dict[str, UnitOutcome]:
-    """As ``run_units``, with the jobs made already."""
+    """As ``run_units``, with the jobs made already: the longest first, as many at a time as memory allows.
+
+    Raises DiskFullError before the first build where there is no room for it.
+    """
+    require_space_to_build(shop, len(jobs))
+    expected = expect(shop, jobs)
+    for unit_id, cost in expected.items():
+        shop.listener(Event(stage="build", subject=unit_id, state="queued", expected=cost.seconds))
+    tasks = {i: partial(_build_and_qualify, shop, jobs[i], expected[i], check=check) for i in expected}
+    for action in actions if check else ():  # results that come from another machine were checked there only
+        if action.decision is Decision.REUSE and action.key and not _is_checked(shop, action.key):
+            tasks[action.unit.id] = partial(_reused, shop, action.unit, action.key, check=check)
     failures = run_all(
-        {unit_id: partial(_build_and_qualify, shop, job, check=check) for unit_id, job in jobs.items()},
+        tasks,
         workers=shop.settings.workers,
         fail_fast=shop.settings.fail_fast,
+        expected=expected,
+        memory=available_memory() - spare_memory(),  # the other half is what builds work in
+        say=partial(shop.tell, "schedule", "builds", "warning"),
     )
     outcomes: dict[str, UnitOutcome] = {}
     for action in actions:
@@ -76,7 +94,7 @@ def run_jobs(
     return outcomes
 
 
-def _build_and_qualify(shop: Workshop, job: Job, *, check: bool) -> UnitOutcome:
+def _build_and_qualify(shop: Workshop, job: Job, expected: Expected, *, check: bool) -> UnitOutcome:
     unit = job.unit
     stage = "build"
     started = time.monotonic()
@@ -84,21 +102,56 @@ def _build_and_qualify(shop: Workshop, job: Job, *, check: bool) -> UnitOutcome:
         result = shop.store.result(job.key)
         done = "built" if result is None else "reused"
         if result is None:
-            shop.tell("build", unit.id, "started")
+            work = work_of(shop, job)
+            shop.listener(Event(stage="build", subject=unit.id, state="started", expected=expected.seconds))
             result = _build(shop, job)
-            shop.tell("build", unit.id, "done", f"{len(result.artifacts)} RPMs", time.monotonic() - started)
+            seconds = time.monotonic() - started
+            _remember_cost(shop, unit, work, seconds)
+            shop.tell("build", unit.id, "done", f"{len(result.artifacts)} RPMs", seconds)
         else:
             shop.tell("build", unit.id, "reused")
         stage = "qualify"
         verdict = qualify(shop, unit, result, job) if check else None
     except RepobuildError as exc:
-        shop.tell(stage, unit.id, "failed", exc.message, time.monotonic() - started)
-        if not isinstance(exc, InterruptedRunError):  # says nothing of the unit
-            _remember(shop, job, stage, exc)
-        raise
+        error = _out_of_time(unit, exc)
+        shop.tell(stage, unit.id, "failed", error.message, time.monotonic() - started, code=error.code)
+        if not isinstance(error, InterruptedRunError):  # says nothing of the unit
+            _remember(shop, job, stage, error)
+        if error is exc:
+            raise
+        raise error from exc
     good = verdict is None or verdict.ok
     reason = done if verdict is None or verdict.ok else verdict.reason
     return UnitOutcome(unit=unit, result=result, verdict=verdict, reason=reason, code=None if good else "qualify")
+
+
+def _out_of_time(unit: Unit, error: RepobuildError) -> RepobuildError:
+    """Whatever ran when a unit's time was up: a failure of the unit, with the last lines of what was stopped."""
+    slot = current_slot()
+    timed_out = isinstance(error, ToolTimeoutError | BuildTimeoutError)
+    if slot is None or not timed_out or not slot.supervision.expired:
+        return error
+    return BuildTimeoutError(
+        f"{unit.id}: was not done after {slot.supervision.limit:g} s and was stopped with all its processes",
+        details=error.details,
+        hint="if it only needs more time, give it more: --cell-timeout, or cell_timeout in matrix.yaml",
+        log=error.log,
+    )
+
+
+def _remember_cost(shop: Workshop, unit: Unit, work: str, seconds: float) -> None:
+    """What the next runs' schedule learns from."""
+    slot = current_slot()
+    cost = Cost(
+        unit_id=unit.scope,
+        work=work,
+        kind=kind_of(unit),
+        seconds=round(seconds, 2),
+        memory=slot.supervision.peak if slot else 0,
+        jobs=slot.jobs if slot else 0,
+        finished=time.time(),
+    )
+    shop.store.ledger.history.record_cost(cost)
 
 
 def _remember(shop: Workshop, job: Job, stage: str, exc: RepobuildError) -> None:
@@ -129,6 +182,7 @@ def _build(shop: Workshop, job: Job) -> BuildResult:
         resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp)
 
         def fill(folder: Path) -> BuildResult:
+            write_inputs(inputs_of(shop, job), folder)
             return _collect(job, resultdir, folder, compiling + seconds, signer_of(shop, job.unit))
 
         result = shop.store.add_result(job.key, job.unit.scope, compiling + seconds, fill)
@@ -180,9 +234,16 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
     else:
         verdict = qualify_packages(unit, result.artifacts, matrix, serial=job.serial)
     shop.store.ledger.record_verdict(verdict_key(result.key), LEVEL, ok=verdict.ok, document=verdict_document(verdict))
-    state = "done" if verdict.ok else "failed"
-    shop.tell("qualify", unit.id, state, verdict.reason, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if verdict.ok:
+        shop.tell("qualify", unit.id, "done", verdict.reason, seconds)
+    else:
+        shop.tell("qualify", unit.id, "failed", verdict.reason, seconds, code=QualifyError.code)
     return verdict
+
+
+def _is_checked(shop: Workshop, key: str) -> bool:
+    return shop.store.ledger.verdict(verdict_key(key), LEVEL) is not None
 
 
 def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -13,13 +14,15 @@ from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Chroot, Driver, Flavor, Kernel, Source
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.sources import Buildroot, DriverArchive, DriverSources, KernelDevel
+from builder.pipeline.attempts import try_again
 from builder.pipeline.configure import Configuration
-from builder.pipeline.events import Event, Listener
+from builder.pipeline.events import Event, Listener, State
 from builder.pipeline.kernels import find_kernel_devel, read_kernel_devel
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.workers import run_all
 from builder.store import Store
+from builder.tools.run import check_stopped
 
 SourceId: TypeAlias = tuple[str, str]  # driver version, arch
 KernelId: TypeAlias = tuple[str, str]  # distribution, kernel release
@@ -60,9 +63,29 @@ class Workshop:
     listener: Listener
     facts: Facts = field(default_factory=Facts)
 
-    def tell(self, stage: str, subject: str, state: str, text: str = "", seconds: float | None = None) -> None:
-        """Send one event to the listener."""
-        self.listener(Event(stage=stage, subject=subject, state=state, text=text, seconds=seconds))
+    def tell(
+        self,
+        stage: str,
+        subject: str,
+        state: State,
+        text: str = "",
+        seconds: float | None = None,
+        *,
+        code: str | None = None,
+    ) -> None:
+        """Send one event to the listener; ``code`` is that of a failure."""
+        self.listener(Event(stage=stage, subject=subject, state=state, text=text, seconds=seconds, code=code))
+
+    def try_again(self, stage: str, subject: str, action: Callable[[], T]) -> T:
+        """Do something, and again where its failure may pass by itself."""
+        return try_again(
+            action,
+            store=self.store,
+            listener=self.listener,
+            stage=stage,
+            subject=subject,
+            retries=self.settings.retries,
+        )
 
     def chroot(self, unit: Unit) -> Chroot:
         """The buildroot description a unit is built in."""
@@ -148,7 +171,7 @@ def _look_for_sources(shop: Workshop, driver: Driver, arch: str) -> DriverSource
     pin = shop.configuration.lock.pin(source.url)
     if pin is None:
         return missing_pin(shop, driver, source)
-    if not shop.store.source_path(pin.sha256, source.filename).is_file():
+    if shop.store.source(pin.sha256, source.filename) is None:
         return None
     return find_prepared(driver, arch, pin.sha256, shop.store)
 
@@ -180,11 +203,14 @@ def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
         shop.tell("fetch", source.filename, "started", source.url)
 
         def progress(got: int, size: int) -> None:
+            check_stopped(f"{source.filename}: not fetched to its end")
             fraction = got / size if size else None
             shop.listener(Event(stage="fetch", subject=source.filename, state="progress", fraction=fraction))
 
         lock = shop.configuration.lock
-        path = fetch_source(source, lock, shop.store, progress=progress)
+        path = shop.try_again(
+            "fetch", source.filename, partial(fetch_source, source, lock, shop.store, progress=progress)
+        )
         pin = lock.pin(source.url)
         assert pin is not None  # noqa: S101  fetch_source refuses a source without a pin
         prepared = prepare_driver(driver, arch, path, pin.sha256, shop.store)
@@ -197,7 +223,8 @@ def fetch_sources(shop: Workshop, units: tuple[Unit, ...]) -> None:
         shop.facts.sources[identity] = outcome
         if isinstance(outcome, RepobuildError):
             text = "; ".join((outcome.message, *outcome.details[:3]))
-            shop.tell("fetch", wanted[identity].run_source(identity[1]).filename, "failed", text)
+            filename = wanted[identity].run_source(identity[1]).filename
+            shop.tell("fetch", filename, "failed", text, code=outcome.code)
 
 
 def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
@@ -215,7 +242,7 @@ def make_buildroots(shop: Workshop, units: tuple[Unit, ...]) -> None:
     for name, outcome in made.items():
         shop.facts.buildroots[name] = outcome
         if isinstance(outcome, RepobuildError):
-            shop.tell("buildroot", name, "failed", outcome.message)
+            shop.tell("buildroot", name, "failed", outcome.message, code=outcome.code)
     kernels: dict[KernelId, tuple[Kernel, Buildroot]] = {}
     for unit in units:
         buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from builder.model.cells import Action, Decision, Unit
+from builder.model.keys import KeyParts
 from builder.model.matrix import Chroot, Distribution
 from builder.model.planning import Excluded, UnitState
 from builder.model.sources import SpecFile
@@ -15,7 +16,7 @@ from builder.plan.units import kmod_unit
 KEY_FORMAT = 1
 
 
-def unit_key(
+def unit_parts(
     spec: SpecFile,
     *,
     distribution: Distribution,
@@ -25,24 +26,40 @@ def unit_key(
     source_date_epoch: int,
     recipe: str,
     parts: Mapping[str, str] | None = None,
-) -> str:
-    """Digest of everything that can change a unit's bytes.
+) -> KeyParts:
+    """Everything that can change a unit's bytes.
 
     ``recipe`` names the builder's own way of calling rpmbuild; ``devel_sha256`` is the kernel-devel RPM's digest for
-    kmods, None for the rest; ``parts`` is what else the unit is made of, by name. Returns 64 hex digits.
+    kmods, None for the rest; ``parts`` is what else the unit is made of, by name.
     """
+    return KeyParts(
+        spec=spec.text,
+        sources=tuple(sorted((s.filename, s.sha256) for s in spec.sources)),
+        buildroot=buildroot_identity,
+        devel=devel_sha256,
+        macros=chroot.macros,
+        dist=distribution.dist_tag,
+        payload=distribution.payload,
+        epoch=source_date_epoch,
+        recipe=recipe,
+        parts=tuple(sorted((parts or {}).items())),
+    )
+
+
+def key_of(parts: KeyParts) -> str:
+    """The digest of a key's parts: 64 hex digits."""
     document = {
         "format": KEY_FORMAT,
-        "spec": spec.text,
-        "sources": sorted((s.filename, s.sha256) for s in spec.sources),
-        "buildroot": buildroot_identity,
-        "devel": devel_sha256,
-        "macros": [list(pair) for pair in chroot.macros],
-        "dist": distribution.dist_tag,
-        "payload": distribution.payload,
-        "epoch": source_date_epoch,
-        "recipe": recipe,
-        **({"parts": dict(parts)} if parts else {}),
+        "spec": parts.spec,
+        "sources": parts.sources,
+        "buildroot": parts.buildroot,
+        "devel": parts.devel,
+        "macros": parts.macros,
+        "dist": parts.dist,
+        "payload": parts.payload,
+        "epoch": parts.epoch,
+        "recipe": parts.recipe,
+        **({"parts": dict(parts.parts)} if parts.parts else {}),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

@@ -2,7 +2,14 @@
 
 from builder.publish.clients import client_repository
 from builder.publish.former import with_former
-from builder.publish.generations import Generation, current_generation, find_generation, rollback
+from builder.publish.generations import (
+    Generation,
+    Repository,
+    current_generation,
+    find_generation,
+    read_generation,
+    rollback,
+)
 from builder.publish.publish import publish
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.verify import PublicationReport, verify_publication
@@ -11,11 +18,13 @@ __all__ = [
     "Generation",
     "Proof",
     "PublicationReport",
+    "Repository",
     "client_repository",
     "current_generation",
     "find_generation",
     "prove_transitions",
     "publish",
+    "read_generation",
     "rollback",
     "verify_publication",
     "with_former",

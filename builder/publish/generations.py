@@ -108,6 +108,24 @@ class Repository:
                 found.append(generation)
         return tuple(found)
 
+    def linked(self) -> frozenset[str]:
+        """Digests of the generations that are current for any distribution × arch, of this matrix or not."""
+        return frozenset(link.readlink().name for link in self.root.glob("*/*") if link.is_symlink())
+
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of all generations, whole or damaged, by digest. Their modification time is when they were
+        current last, or made.
+        """
+        return tuple(sorted(p for p in self.generations.glob("[!.]*") if p.is_dir()))
+
+    def remove(self, digest: str) -> None:
+        """Take a generation away, renamed first so that it is never half there; call while ``writing``."""
+        if digest in self.linked():
+            raise PublishError(f"{digest}: is current")
+        grave = Path(tempfile.mkdtemp(prefix=_TMP, dir=self.generations))
+        self.place(digest).rename(grave / "old")
+        remove_tree(grave)
+
     def switch(self, distribution: str, arch: str, digest: str) -> None:
         """Make a generation current by one rename(2)."""
         link = self.current_link(distribution, arch)
@@ -117,7 +135,11 @@ class Repository:
         fresh = link.parent / f"{_TMP}{arch}"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(Path("..") / self.generations.name / digest)
+        before = self.current(distribution, arch)
         fresh.replace(link)
+        for place in (self.place(d) for d in (before, digest) if d is not None):
+            if place.is_dir():
+                os.utime(place)  # when it was current last, for `repobuild gc`
         sync_path(link.parent)
         sync_path(self.root)
 

@@ -5,21 +5,29 @@ from builder.report.difference import Difference, Published, difference
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
+from builder.report.retention import print_retention
+from builder.report.run_metrics import RunNumbers, write_metrics
+from builder.report.run_summary import count_lines, markdown
 from builder.report.support_matrix import support_json, support_matrix
 
 __all__ = [
     "GPUS_FILE",
     "Difference",
     "Published",
+    "RunNumbers",
+    "count_lines",
     "difference",
     "gpus_file",
     "gpus_sentences",
     "lost_gpus",
+    "markdown",
     "print_actions",
+    "print_retention",
     "print_support_matrix",
     "stream_gpus",
     "support_files",
     "support_json",
     "support_matrix",
     "support_page",
+    "write_metrics",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def choose_key(keys: Sequence[SecretKey], fingerprint: str | None, gnupghome: Pa
         raise SignError(f"{gnupghome}: {len(owners)} keys can sign", details=owners, hint=hint)
     usable = [key for key in fitting if key.validity not in _UNUSABLE]
     if not usable:
+        if min(key.created for key in fitting) > time.time():  # gpg calls that invalid
+            raise SignError(
+                f"{gnupghome}: key {owners[0]} was made later than this machine's clock shows",
+                hint="set the clock: what was signed before keeps its dates, which do not come from it",
+            )
         raise SignError(f"{gnupghome}: key {owners[0]} is {_UNUSABLE[fitting[0].validity]}")
     chosen = max(usable, key=lambda key: (key.signing == key.fingerprint, key.created))
     if not chosen.rsa or chosen.bits < _MIN_BITS:

@@ -1,17 +1,34 @@
 """Content-addressed results and the ledger; one object that knows every path of the work folder."""
 
 from builder.store.conftest_answers import answers_source, merge_answers, write_answers
+from builder.store.contents import describe_stored, list_contents
 from builder.store.files import os_failure, remove_tree, sync_tree
+from builder.store.history import Attempt, Cost
+from builder.store.inputs import read_inputs, write_inputs
 from builder.store.ledger import Failure
+from builder.store.places import Place, PlaceError, open_place
+from builder.store.results import read_result
+from builder.store.shared import SharedStore
 from builder.store.store import Store
 
 __all__ = [
+    "Attempt",
+    "Cost",
     "Failure",
+    "Place",
+    "PlaceError",
+    "SharedStore",
     "Store",
     "answers_source",
+    "describe_stored",
+    "list_contents",
     "merge_answers",
+    "open_place",
     "os_failure",
+    "read_inputs",
+    "read_result",
     "remove_tree",
     "sync_tree",
     "write_answers",
+    "write_inputs",
 ]

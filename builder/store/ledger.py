@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
 from builder.errors import StoreError
+from builder.store.history import TABLES, History
 
 SCHEMA = 1
 _TABLES = """
@@ -24,6 +25,9 @@ CREATE TABLE IF NOT EXISTS verdicts (
     key TEXT NOT NULL, level TEXT NOT NULL, ok INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (key, level));
 CREATE TABLE IF NOT EXISTS serials (
     scope TEXT NOT NULL, serial INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (scope, serial));
+CREATE TABLE IF NOT EXISTS claims (
+    store TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL, serial INTEGER NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (store, name));
 """
 
 
@@ -44,7 +48,9 @@ class Failure:
 class Ledger:
     """One SQLite connection shared by the worker threads of one process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """``writes`` False: of a reader, which records nothing."""
+        self.writes = writes
         self._lock = RLock()
         self._path = path
         try:
@@ -57,13 +63,14 @@ class Ledger:
                     f"{path}: ledger of version {version}, this repobuild reads version {SCHEMA}",
                     hint="use the repobuild that wrote it, or another --work folder",
                 )
-            self._db.executescript(_TABLES)
+            self._db.executescript(_TABLES + TABLES)
             self._db.execute(f"PRAGMA user_version={SCHEMA}")
         except sqlite3.DatabaseError as exc:
             raise StoreError(
                 f"{path}: the ledger cannot be read: {exc}",
                 hint="move the file away: results are kept in their folders and are indexed again",
             ) from exc
+        self.history = History(self._db, self._lock)
 
     def close(self) -> None:
         """Close the connection."""
@@ -127,6 +134,17 @@ class Ledger:
             rows = self._db.execute("SELECT key FROM results WHERE unit_id = ? ORDER BY finished DESC, key", (unit_id,))
             return tuple(row[0] for row in rows)
 
+    def finished(self, key: str) -> float | None:
+        """When a result was finished (seconds since the epoch), None where it is not indexed."""
+        with self._lock:
+            row = self._db.execute("SELECT finished FROM results WHERE key = ?", (key,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def scopes(self) -> frozenset[str]:
+        """Units that have a result."""
+        with self._lock:
+            return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT unit_id FROM results"))
+
     def result_keys(self) -> frozenset[str]:
         """Keys of all indexed results."""
         with self._lock:
@@ -151,31 +169,59 @@ class Ledger:
             )
             return tuple(str(row[0]) for row in rows)
 
-    def serial(self, scope: str, content: str) -> int:
-        """The serial of a package's content: the newest one's when the content is the same, else the next (first: 1).
+    def newest_serial(self, scope: str) -> tuple[int, str] | None:
+        """The highest serial of a package and what content it stands for ("" where that was removed)."""
+        with self._lock:
+            return self._newest_serial(scope)
 
-        Content that comes back after another gets a new serial too: what is published never gets older.
-        """
+    def set_serial(self, scope: str, serial: int, content: str) -> None:
+        """Let a serial stand for a content, whatever it stood for before."""
         with self._transaction() as db:
-            newest = self._newest_serial(scope)
-            if newest is not None and newest[1] == content:
-                return newest[0]
-            serial = (newest[0] if newest else 0) + 1
-            db.execute("INSERT INTO serials VALUES (?, ?, ?)", (scope, serial, content))
-            return serial
+            db.execute("INSERT OR REPLACE INTO serials VALUES (?, ?, ?)", (scope, serial, content))
+
+    def record_claims(self, store: str, claims: Iterable[tuple[str, tuple[str, int, str]]]) -> None:
+        """Remember serials of a shared store: (name there, (scope, serial, content)); they never change."""
+        with self._transaction() as db:
+            rows = [(store, name, *claim) for name, claim in claims]
+            db.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?)", rows)
+
+    def claims(self, store: str) -> dict[str, tuple[str, int, str]]:
+        """By name there: (scope, serial, content) of what is known of a shared store's serials."""
+        with self._lock:
+            rows = self._db.execute("SELECT name, scope, serial, content FROM claims WHERE store = ?", (store,))
+            return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
     def adopt_serial(self, scope: str, serial: int, content: str) -> None:
         """Remember a serial that a result was built with, when the ledger does not know it (it was lost)."""
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO serials VALUES (?, ?, ?)", (scope, serial, content))
 
-    def peek_serial(self, scope: str, content: str) -> int:
-        """The serial that ``serial`` would return; writes nothing."""
+    def adopt_removed(self, serials: Mapping[str, int]) -> None:
+        """Remember serials of results that were removed, when the ledger does not know them (it was lost).
+
+        Their content is not known any more, so whatever is built next gets a higher one.
+        """
+        with self._transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO serials VALUES (?, ?, '')", serials.items())
+
+    def forget(self, gone: Collection[str], failures_of: Collection[str], retired: Collection[tuple[str, int]]) -> None:
+        """Drop rows about results that are gone, by key, and failures of units.
+
+        ``retired`` names the serials (scope, number) that no result holds any more: they stay used, but the same
+        content gets a higher one when it comes back, as its bytes may be others.
+        """
+        with self._transaction() as db:
+            db.executemany("DELETE FROM results WHERE key = ?", [(key,) for key in gone])
+            db.executemany(
+                "DELETE FROM verdicts WHERE substr(key, 1, ?) = ?", [(len(key) + 1, f"{key}+") for key in gone]
+            )
+            db.executemany("DELETE FROM failures WHERE unit_id = ?", [(unit,) for unit in failures_of])
+            db.executemany("UPDATE serials SET content = '' WHERE scope = ? AND serial = ?", list(retired))
+
+    def failures(self) -> tuple[tuple[str, float], ...]:
+        """Units with a recorded failure, and when it happened (seconds since the epoch)."""
         with self._lock:
-            newest = self._newest_serial(scope)
-        if newest is not None and newest[1] == content:
-            return newest[0]
-        return (newest[0] if newest else 0) + 1
+            return tuple(self._db.execute("SELECT unit_id, happened FROM failures ORDER BY unit_id"))
 
     def _newest_serial(self, scope: str) -> tuple[int, str] | None:
         row = self._db.execute(

@@ -51,8 +51,8 @@ def _artifact(folder: Path, document: dict[str, object]) -> Artifact:
     )
 
 
-def read_result(folder: Path) -> BuildResult:
-    """Read a result folder; raises StoreError when it is not what was recorded."""
+def read_result(folder: Path, key: str | None = None) -> BuildResult:
+    """Read a result folder; raises StoreError when it is not what was recorded, or not of ``key``."""
     try:
         document = json.loads((folder / RESULT_FILE).read_text())
         artifacts = tuple(_artifact(folder, a) for a in document["artifacts"])
@@ -62,6 +62,8 @@ def read_result(folder: Path) -> BuildResult:
         raise StoreError(
             f"{folder}: this result is damaged: {exc}", hint="remove the folder; the next run builds it again"
         ) from exc
+    if key not in (None, document["key"]):
+        raise StoreError(f"it is the result of {document['key'][:12]}")
     if damaged:
         raise StoreError(
             f"{damaged[0]}: size differs from what was recorded",

@@ -2,71 +2,100 @@
 
 Layout (docs/work-folder.md)::
 
-    lock  ledger.sqlite  logs/<unit>/  tmp/
+    lock  readers  ledger.sqlite  logs/<unit>/  tmp/
     store/sources/<sha256>/<filename>  store/partial/<digest of URL>/
     store/<kind>/<key>/                kind: prepared, modules, results, signed, roots
+                                       and trees: a driver's open tree, built from source
+    store/serials.json                 the newest serials of results that were removed
 
-A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place.
+A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place. The modification
+time of ``store/<kind>/<key>`` and of ``store/sources/<sha256>`` is when a writer used it last.
 """
+
+# Longer than other files: every path of the work folder is made here and nowhere else.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from builder.errors import LockedError
+from builder.errors import StoreError
 from builder.model.cells import BuildResult
 from builder.store.files import os_failure, remove_tree, sync_path, sync_tree
 from builder.store.ledger import Ledger
+from builder.store.locks import READERS, hold_off_removals, no_reader, take_lock
+from builder.store.numbers import Serials
 from builder.store.results import RESULT_FILE, read_result, result_document
+from builder.store.serials import read_serials, remember_serials
+from builder.store.shared import SHARED, SharedStore
 
-KINDS = ("prepared", "modules", "results", "signed", "roots")
+KINDS = ("prepared", "trees", "modules", "results", "signed", "roots")
 
 
 class Store:
     """Every path of one work folder. Open with ``Store.open``; use as a context manager."""
 
     def __init__(
-        self, work: Path, ledger: Ledger, lock_fd: int | None, *, vanish: Callable[[], None] | None = None
+        self,
+        work: Path,
+        ledger: Ledger,
+        lock_fd: int | None,
+        *,
+        shared: SharedStore | None = None,
+        vanish: Callable[[], None] | None = None,
     ) -> None:
         self.work = work
         self.ledger = ledger
+        self.shared = shared
+        self.serials = Serials(ledger, shared)
         self._lock_fd = lock_fd
+        self._readers_fd: int | None = None
         self._vanish = vanish
+        self._used: set[tuple[str, str]] = set()
+        self._missed: set[tuple[str, str]] = set()  # asked for in the shared store, and not there
+
+    @property
+    def used(self) -> frozenset[tuple[str, str]]:
+        """(kind, key) of what was looked up and found since the store was opened; kind "sources", too."""
+        return frozenset(self._used)
 
     @classmethod
-    def open(cls, work: Path, *, exclusive: bool = True) -> Self:
-        """Open (and make) a work folder.
+    def open(cls, work: Path, *, exclusive: bool = True, shared: SharedStore | None = None) -> Self:
+        """Open (and make) a work folder, over a store that other machines share where one is given.
+
+        A writer takes from there what it lacks and gives there what it finishes; readers only ask what there is.
 
         ``exclusive`` takes the lock for writers, raising LockedError when another repobuild holds it, empties tmp/
         and adopts results that a crash left without a ledger row. Readers pass False and change nothing but files
-        that are missing.
+        that are missing; while they look, nothing is removed under them.
         """
         work = work.absolute()
         _make_folders(work)
-        lock_fd = _take_lock(work / "lock") if exclusive else None
-        store = cls(work, Ledger(work / "ledger.sqlite"), lock_fd)
+        lock_fd = take_lock(work / "lock") if exclusive else None
+        store = cls(work, Ledger(work / "ledger.sqlite", writes=exclusive), lock_fd, shared=shared)
         if exclusive:
             store._recover()
+        else:
+            store._readers_fd = hold_off_removals(work / READERS)
         return store
 
     @classmethod
-    def open_empty(cls) -> Self:
+    def open_empty(cls, shared: SharedStore | None = None) -> Self:
         """A store that holds nothing and is gone when it is closed, for looking where no work folder is yet."""
         folder = tempfile.TemporaryDirectory(prefix="repobuild-")
         work = Path(folder.name)
         _make_folders(work)
-        return cls(work, Ledger(work / "ledger.sqlite"), None, vanish=folder.cleanup)
+        return cls(work, Ledger(work / "ledger.sqlite", writes=False), None, shared=shared, vanish=folder.cleanup)
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +108,10 @@ class Store:
     def close(self) -> None:
         """Close the ledger and give the lock back."""
         self.ledger.close()
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        for fd in (self._lock_fd, self._readers_fd):
+            if fd is not None:
+                os.close(fd)
+        self._lock_fd = self._readers_fd = None
         if self._vanish is not None:
             self._vanish()
 
@@ -89,6 +119,7 @@ class Store:
         for leftover in (self.work / "tmp").iterdir():
             remove_tree(leftover)
         known = self.ledger.result_keys()
+        self.ledger.adopt_removed(read_serials(self.work))
         for folder in sorted((self.work / "store/results").iterdir()):
             if folder.name not in known and (folder / RESULT_FILE).is_file():
                 result = read_result(folder)
@@ -115,6 +146,14 @@ class Store:
         """Where a source of that digest lies or would lie."""
         return self.work / "store/sources" / sha256 / filename
 
+    def source(self, sha256: str, filename: str) -> Path | None:
+        """A source that is here, None when it is not; says nothing of its bytes."""
+        path = self.source_path(sha256, filename)
+        if not path.is_file():
+            return None
+        self._use("sources", sha256, path.parent)
+        return path
+
     def partial_path(self, url: str) -> Path:
         """Folder for the unfinished download of a URL."""
         folder = self.work / "store/partial" / hashlib.sha256(url.encode()).hexdigest()[:32]
@@ -132,9 +171,65 @@ class Store:
         return target
 
     def folder(self, kind: str, key: str) -> Path | None:
-        """The whole folder of that kind and key, None when there is none."""
+        """The whole folder of that kind and key, None when there is none. A writer takes it from a shared store."""
         path = self._place(kind, key)
-        return path if path.is_dir() else None
+        if not path.is_dir() and not self._take(kind, key):
+            return None
+        self._use(kind, key, path)
+        return path
+
+    def has(self, kind: str, key: str) -> bool:
+        """Is there such a folder, here or (as far as is known) in the shared store? Takes nothing from there."""
+        if self._place(kind, key).is_dir():
+            self._use(kind, key, self._place(kind, key))
+            return True
+        return self.shared is not None and self.shared.has(kind, key)
+
+    def here(self, kind: str, key: str) -> bool:
+        """Is there such a folder on this machine?"""
+        return self._place(kind, key).is_dir()
+
+    def _take(self, kind: str, key: str) -> bool:
+        """Take a folder from the shared store and index it; False when it cannot be had whole."""
+        if self.shared is None or self._lock_fd is None or kind not in SHARED or (kind, key) in self._missed:
+            return False
+        place = self._place(kind, key)
+        with self.tmp() as tmp:
+            new = tmp / "new"
+            new.mkdir()
+            if not self.shared.take(kind, key, new):
+                self._missed.add((kind, key))
+                return False
+            try:
+                result = read_result(new, key) if kind == "results" else None
+            except StoreError as exc:
+                self.shared.damaged(kind, key, exc.message)
+                return False
+            self._move(new, place)
+        if result is not None:
+            self.ledger.record_result(key, result.unit_id, result.seconds, time.time())
+        return True
+
+    def give_used(self) -> None:
+        """Give the shared store what this run used and it lacks: made before there was one, or while it was away."""
+        if self.shared is None:
+            return
+        for kind, key in sorted(self._used):
+            if kind not in SHARED or not self.here(kind, key):
+                continue
+            if kind == "results":
+                result = read_result(self._place(kind, key))
+                self.serials.share(result.unit_id, result.serial, result.content)
+            if not self.shared.has(kind, key):
+                self.shared.give(kind, key, self._place(kind, key))
+
+    def _use(self, kind: str, key: str, path: Path) -> None:
+        """Remember that it was used; a writer on the disk, for `repobuild gc`."""
+        if (kind, key) not in self._used:
+            self._used.add((kind, key))
+            if self._lock_fd is not None:
+                with suppress(OSError):  # a store that cannot be written says nothing of its use
+                    os.utime(path)
 
     def put_folder(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
         """Fill a temporary folder and make it the folder of ``kind`` and ``key`` by one rename.
@@ -143,20 +238,26 @@ class Store:
         passed on and nothing is kept; a full disk becomes DiskFullError.
         """
         place = self._place(kind, key)
-        if place.is_dir():
+        if self.folder(kind, key) is not None:
             return place
         with self.tmp() as tmp:
             new = tmp / "new"
             new.mkdir()
             fill(new)
-            sync_tree(new)
-            try:
-                new.rename(place)
-            except OSError:  # another worker was first with the same content
-                if not place.is_dir():
-                    raise
-            sync_path(place.parent)
+            self._move(new, place)
+        self._use(kind, key, place)
+        if self.shared is not None:
+            self.shared.give(kind, key, place)
         return place
+
+    def _move(self, new: Path, place: Path) -> None:
+        sync_tree(new)
+        try:
+            new.rename(place)
+        except OSError:  # another worker was first with the same content
+            if not place.is_dir():
+                raise
+        sync_path(place.parent)
 
     def remove_folder(self, kind: str, key: str) -> None:
         """Take a folder away (renamed to tmp/ first, so that it is never half there)."""
@@ -165,6 +266,21 @@ class Store:
             grave = Path(tempfile.mkdtemp(dir=self.work / "tmp"))
             place.rename(grave / "old")
             remove_tree(grave)
+
+    @contextmanager
+    def removing(self) -> Iterator[Callable[[Path], None]]:
+        """Wait until nobody looks, then give what takes files and folders of the work folder away, each by one rename.
+
+        What was taken is deleted after readers were let in again; a killed removal is ended by the next writer.
+        """
+        with self.tmp() as grave:
+            numbers = itertools.count()
+            with no_reader(self.work / READERS):
+                yield lambda path: _rename(path, grave / str(next(numbers)))
+
+    def retire(self, results: Iterable[BuildResult]) -> None:
+        """Keep the serials of results that are about to be removed, for a ledger that is lost later."""
+        remember_serials(self.work, {result.unit_id: result.serial for result in results})
 
     def _place(self, kind: str, key: str) -> Path:
         if kind not in KINDS:
@@ -188,25 +304,13 @@ class Store:
         return None if folder is None else read_result(folder)
 
 
+def _rename(path: Path, target: Path) -> None:
+    path.rename(target)
+
+
 def _make_folders(work: Path) -> None:
     try:
         for folder in ("tmp", "logs", "store/sources", "store/partial", *(f"store/{k}" for k in KINDS)):
             (work / folder).mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise os_failure(exc, work) from exc
-
-
-def _take_lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        owner = os.pread(fd, 200, 0).decode(errors="replace").strip() or "unknown"
-        os.close(fd)
-        raise LockedError(
-            f"{path.parent}: another repobuild works here (process {owner})",
-            hint="wait for it, or give this run a --work folder of its own",
-        ) from exc
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd

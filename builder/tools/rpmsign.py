@@ -11,7 +11,8 @@ from pathlib import Path
 
 from builder.errors import ToolMissingError
 from builder.tools.gpg import Passphrase, SecretKey, fingerprint_of, frozen_clock, with_agent
-from builder.tools.run import PACKAGES, run, which
+from builder.tools.packages import package_hint
+from builder.tools.run import run, which
 
 _BATCH = 400  # files in one call: far below the kernel's limit for arguments
 _SECONDS_EACH = 60.0  # timeout for one file; a 300 MB RPM takes about 5 s
@@ -29,7 +30,7 @@ def add_signatures(
     """Sign files in place with the key of a private home; many files a call. What it did is not yet proved."""
     gpg = which("gpg")
     if gpg is None:
-        raise ToolMissingError("gpg is not installed", hint=f"install the package {PACKAGES['gpg']}")
+        raise ToolMissingError("gpg is not installed", hint=package_hint("gpg"))
     for some in _batches(paths):
         with passphrase.options() as (options, fds):
             extra = ("--no-options", "--batch", "--no-tty", "--trust-model", "always", *frozen_clock(epoch), *options)

@@ -2,6 +2,7 @@
 
 No shell, a clean environment, stdin closed, a timeout always, the whole process group killed on timeout or interrupt,
 and children that die with repobuild even when it is killed with SIGKILL (``setpriv --pdeathsig``, util-linux).
+Within a supervised task (supervise.py) its deadline and its stop hold for every process, and memory is looked at.
 Secrets are handed over file descriptors (``pass_fds``), never in argv or the environment.
 """
 
@@ -29,23 +30,12 @@ from builder.errors import (
     ToolMissingError,
     ToolTimeoutError,
 )
+from builder.tools.packages import package_hint
+from builder.tools.supervise import Supervision, current, family
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Which package brings a program, by the names of Debian and of Fedora/EL where they differ.
-PACKAGES = {
-    "rpmbuild": "rpm (Debian) or rpm-build (EL)",
-    "rpmsign": "rpm (Debian) or rpm-sign (EL)",
-    "rpmkeys": "rpm",
-    "dnf": "dnf (Debian: also dnf-plugins-core)",
-    "gpg": "gpg (Debian) or gnupg2 (EL)",
-    "gpg-agent": "gpg-agent (Debian) or gnupg2 (EL)",
-    "gpg-connect-agent": "gpg (Debian) or gnupg2 (EL)",
-    "gpgconf": "gpgconf (Debian) or gnupg2 (EL)",
-    "mock": "mock (Fedora, EPEL)",
-    "unshare": "util-linux",
-    "rpm2cpio": "rpm",
-}
 _KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_LOOK = 0.5  # seconds between two looks at the memory of a task; the first comes sooner
 
 _live: set[subprocess.Popen[bytes]] = set()
 _live_lock = Lock()
@@ -63,6 +53,10 @@ class Completed:
     seconds: float  # wall
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: stop now, unlike Ctrl-C, which lets finish what is cheap."""
+
+
 def cancel_all() -> None:
     """Kill every running process group and let later ``run`` calls raise InterruptedRunError (Ctrl-C, SIGTERM)."""
     _cancelled.set()
@@ -75,6 +69,34 @@ def cancel_all() -> None:
 def reset_cancelled() -> None:
     """Allow processes again after ``cancel_all`` (a new run in the same interpreter)."""
     _cancelled.clear()
+
+
+def stop(task: Supervision) -> None:
+    """Kill the processes of one task and let its later ``run`` calls raise InterruptedRunError."""
+    task.stopped.set()
+    mine = task.living()
+    with _live_lock:
+        live = [process for process in _live if process.pid in mine]
+    for process in live:
+        _kill(process, grace=0.0)
+
+
+def check_stopped(what: str) -> None:
+    """Raise InterruptedRunError where the run, or the task that calls, is being stopped."""
+    task = current()
+    if _cancelled.is_set() or (task is not None and task.stopped.is_set()):
+        raise InterruptedRunError(f"{what}, repobuild is stopping")
+
+
+def pause(seconds: float) -> None:
+    """Sleep; raises InterruptedRunError as soon as the run or the task that calls is stopped."""
+    task = current()
+    event = _cancelled if task is None else task.stopped
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        check_stopped("not tried again")
+        event.wait(min(left, _LOOK))
+    check_stopped("not tried again")
 
 
 def which(program: str) -> Path | None:
@@ -110,15 +132,19 @@ def run(
 
     ``env`` is added to a clean environment (PATH, LANG, HOME). With ``log`` both streams are appended to that file.
     Raises ToolMissingError, ToolTimeoutError, DiskFullError, InterruptedRunError, and ToolError for an exit code
-    that is not in ``ok``; details carry the last lines of output.
+    that is not in ``ok``; details carry the last lines of output. What is left of the deadline of the task that
+    calls shortens the timeout.
     """
     words = tuple(str(word) for word in argv)
-    if _cancelled.is_set():
-        raise InterruptedRunError(f"{words[0]}: not started, repobuild is stopping")
+    check_stopped(f"{words[0]}: not started")
+    task = current()
+    left = task.left() if task else None
+    if left == 0.0:
+        raise ToolTimeoutError(f"{words[0]}: not started, the time for all of it is over")
+    timeout = timeout if left is None else min(timeout, left)
     program = words[0] if "/" in words[0] else str(which(words[0]) or "")
     if not program:
-        package = PACKAGES.get(words[0], words[0])
-        raise ToolMissingError(f"{words[0]} is not installed", hint=f"install the package {package}")
+        raise ToolMissingError(f"{words[0]} is not installed", hint=package_hint(words[0]))
     started = time.monotonic()
     with ExitStack() as stack:
         out, err = _outputs(stack, log)
@@ -127,11 +153,11 @@ def run(
             source.write(stdin)
             source.seek(0)
         process = _start((*_die_with_parent(), program, *words[1:]), cwd, env, source, out, err, pass_fds)
-        returncode = _wait(process, timeout, words, log)
+        returncode = _wait(process, timeout, words, log, task)
         stdout, stderr = ("", "") if log else (_read(out), _read(err))
     seconds = time.monotonic() - started
-    if _cancelled.is_set() and returncode != 0:
-        raise InterruptedRunError(f"{words[0]}: stopped")
+    if returncode != 0:
+        check_stopped(f"{words[0]}: ended")
     done = Completed(argv=words, returncode=returncode, stdout=stdout, stderr=stderr, seconds=seconds)
     if returncode not in ok:
         raise _failure(done, log)
@@ -180,9 +206,14 @@ def _start(
     return process
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float, words: tuple[str, ...], log: Path | None) -> int:
+def _wait(
+    process: subprocess.Popen[bytes], timeout: float, words: tuple[str, ...], log: Path | None, task: Supervision | None
+) -> int:
     try:
-        return process.wait(timeout=timeout)
+        if task is None:
+            return process.wait(timeout=timeout)
+        task.add(process.pid)
+        return _wait_watching(process, timeout, task)
     except subprocess.TimeoutExpired as exc:
         _kill(process, grace=_KILL_GRACE)
         raise ToolTimeoutError(
@@ -196,14 +227,47 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, words: tuple[str, ..
     finally:
         with _live_lock:
             _live.discard(process)
+        if task is not None:
+            task.remove(process.pid)
+
+
+def _wait_watching(process: subprocess.Popen[bytes], timeout: float, task: Supervision) -> int:
+    """Wait, with a look at the task's memory now and then; raises subprocess.TimeoutExpired."""
+    until, between = time.monotonic() + timeout, _LOOK / 8
+    while True:
+        left = until - time.monotonic()
+        if task.stopped.is_set():  # it was just being started when its task was stopped
+            _kill(process, grace=0.0)
+        try:
+            return process.wait(timeout=max(0.0, min(between, left)))
+        except subprocess.TimeoutExpired:
+            if left <= between:
+                raise
+        task.measure()
+        between = min(_LOOK, between * 2)
 
 
 def _kill(process: subprocess.Popen[bytes], *, grace: float) -> None:
+    """End a process group and whatever else is below its leader, such as what made a session of its own."""
+    below = _handles(family(process.pid)[1:])
     for number in (signal.SIGTERM, signal.SIGKILL) if grace else (signal.SIGKILL,):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=grace or _KILL_GRACE)
+    for handle in below:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
+
+
+def _handles(pids: Collection[int]) -> list[int]:
+    """Descriptors of processes: a number alone may be another process's by the time it is used."""
+    found = []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            found.append(os.pidfd_open(pid))
+    return found
 
 
 def _read(file: IO[bytes]) -> str:

@@ -35,22 +35,22 @@ BETWEEN_LOOKS = 0.01  # seconds
 def test_killed_at_each_step_a_rerun_ends_in_the_same_publication(tmp_path: Path, whole: Job) -> None:
     job = whole.copy(tmp_path, kinds=(), done=False)
     for moment in MOMENTS:
-        with _started(job) as process:
-            _wait_for(job, moment, process)
+        with started(job) as process:
+            wait_for(job, moment, process)
             _kill(job, process)
-        said = _said(job)
-        assert moment in said
-        assert process.returncode == -signal.SIGKILL, f"ended before it was killed at: {moment}\n{said}"
+        text = said(job)
+        assert moment in text
+        assert process.returncode == -signal.SIGKILL, f"ended before it was killed at: {moment}\n{text}"
         _nothing_half_written(job)
     job.run("matrix")
-    _same_as_undisturbed(job, whole)
+    same_as_undisturbed(job, whole)
 
 
 def test_killed_after_random_times_a_rerun_ends_in_the_same_publication(tmp_path: Path, whole: Job) -> None:
     job = whole.copy(tmp_path, kinds=("roots",), done=False)
     killed = 0
     for seed in SEEDS:
-        with _started(job) as process:
+        with started(job) as process:
             try:
                 process.wait(timeout=random.Random(seed).uniform(0.2, LONGEST))
             except subprocess.TimeoutExpired:
@@ -59,29 +59,29 @@ def test_killed_after_random_times_a_rerun_ends_in_the_same_publication(tmp_path
         _nothing_half_written(job)
     assert killed
     job.run("matrix")
-    _same_as_undisturbed(job, whole)
+    same_as_undisturbed(job, whole)
 
 
 def test_ctrl_c_keeps_what_was_finished(tmp_path: Path, whole: Job, generic: list[str]) -> None:
     job = whole.copy(tmp_path, done=False)
-    _forget(job, "kmod-nvidia/535.261.03")
-    _forget(job, "nvidia-driver/535.261.03")
-    with _started(job) as process:
-        _wait_for(job, "nvidia-driver:535.261.03@lab9.x86_64: build started", process)
+    forget(job, "kmod-nvidia/535.261.03")
+    forget(job, "nvidia-driver/535.261.03")
+    with started(job) as process:
+        wait_for(job, "nvidia-driver:535.261.03@lab9.x86_64: build started", process)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=DEADLINE) == 130
-    _nothing_runs_on(job.work)
-    assert f"r535-open@{generic[0]}: build done" in _said(job)
-    assert "it goes on from there" in _said(job)
+    nothing_runs_on(job.work)
+    assert f"r535-open@{generic[0]}: build done" in said(job)
+    assert "it goes on from there" in said(job)
     assert job.json("status")["failures"] == []
-    said = _said(job)  # the build that was stopped may just have ended: then it is kept, too
+    text = said(job)  # the build that was stopped may just have ended: then it is kept, too
     units = {u["id"]: u["reason"] for u in job.json("matrix")["units"]}
     for unit in (f"r535-open@{generic[0]}", "nvidia-driver:535.261.03@lab9.x86_64"):
-        assert units[unit] == ("reused" if f"{unit}: build done" in said else "built")
-    _same_as_undisturbed(job, whole)
+        assert units[unit] == ("reused" if f"{unit}: build done" in text else "built")
+    same_as_undisturbed(job, whole)
 
 
-def _forget(job: Job, package: str) -> None:
+def forget(job: Job, package: str) -> None:
     """Take the result of a package out of the store."""
     results = [p.parent for p in (job.work / "store/results").glob("*/result.json") if f"/{package}" in p.read_text()]
     assert len(results) == 1
@@ -89,7 +89,7 @@ def _forget(job: Job, package: str) -> None:
 
 
 @contextmanager
-def _started(job: Job) -> Iterator[subprocess.Popen[bytes]]:
+def started(job: Job) -> Iterator[subprocess.Popen[bytes]]:
     """``repobuild matrix``, one build at a time, saying what it does to a file; it has ended afterwards."""
     with (job.config.parent / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
@@ -110,14 +110,14 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _said(job: Job) -> str:
+def said(job: Job) -> str:
     return (job.config.parent / "stderr").read_text()
 
 
-def _wait_for(job: Job, moment: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(job: Job, moment: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + DEADLINE
-    while moment not in _said(job) and process.poll() is None:
-        assert time.monotonic() < deadline, _said(job)[-2000:]
+    while moment not in said(job) and process.poll() is None:
+        assert time.monotonic() < deadline, said(job)[-2000:]
         time.sleep(BETWEEN_LOOKS)
 
 
@@ -126,10 +126,10 @@ def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
     started = _descendants(process.pid)
     process.kill()
     process.wait(timeout=DEADLINE)
-    _nothing_runs_on(job.work, started)
+    nothing_runs_on(job.work, started)
 
 
-def _nothing_runs_on(work: Path, started: dict[int, str] | None = None) -> None:
+def nothing_runs_on(work: Path, started: dict[int, str] | None = None) -> None:
     deadline = time.monotonic() + DEADLINE
     while left := _running(work, started or {}):
         assert time.monotonic() < deadline, left
@@ -183,7 +183,7 @@ def _nothing_half_written(job: Job) -> None:
         job.verify()
 
 
-def _same_as_undisturbed(job: Job, whole: Job) -> None:
+def same_as_undisturbed(job: Job, whole: Job) -> None:
     assert job.digest() == whole.digest()
     assert job.packages() == whole.packages()
     job.verify()

@@ -41,7 +41,7 @@ def test_the_objects_are_those_of_the_source_and_say_nothing_of_the_machine(job:
 
 
 def test_src_is_built_once_for_all_kernels_and_not_again(job: Job, generic: list[str]) -> None:
-    trees = [p.parent for p in (job.work / "store/prepared").glob("*/open-tree.json")]
+    trees = [p.parent for p in (job.work / "store/trees").glob("*/open-tree.json")]
     assert len(trees) == 1
     assert len(generic) == 2
     assert {f"kmod-nvidia-{release}" for release in generic} <= {p.split("-535")[0] for p in job.packages()}

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from builder.pipeline.settings import processors
+from builder.tools.machine import processors
 from tests.lab.distro import LabDistro, make_distro
 from tests.lab.drivers import make_real
 from tests.lab.kernels import LabKernel

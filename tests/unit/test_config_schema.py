@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from builder.config import json_schemas
+from builder.pipeline.event_lines import event_schema
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "docs" / "schema"
+SCHEMA_OF = {**json_schemas(), "event": event_schema()}
 STREAMS = sorted((ROOT / "streams").glob("*.yaml"))
 
 
@@ -23,15 +25,15 @@ def text_of(schema: dict[str, object]) -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-@pytest.mark.parametrize("name", ["matrix", "stream", "lock"])
+@pytest.mark.parametrize("name", SCHEMA_OF)
 def test_the_checked_in_json_schema_is_the_one_of_the_model(name: str) -> None:
     written = (SCHEMAS / f"{name}.schema.json").read_text()
-    assert written == text_of(json_schemas()[name]), "run: python -m tests.unit.test_config_schema"
+    assert written == text_of(SCHEMA_OF[name]), "run: python -m tests.unit.test_config_schema"
 
 
-@pytest.mark.parametrize("name", ["matrix", "stream", "lock"])
+@pytest.mark.parametrize("name", SCHEMA_OF)
 def test_each_json_schema_is_a_schema(name: str) -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schemas()[name])
+    jsonschema.Draft202012Validator.check_schema(SCHEMA_OF[name])
 
 
 def test_the_production_matrix_is_valid_by_the_json_schema() -> None:
@@ -59,5 +61,5 @@ def test_the_json_schema_describes_its_keys_in_words() -> None:
 
 
 if __name__ == "__main__":
-    for name, schema in json_schemas().items():
+    for name, schema in SCHEMA_OF.items():
         (SCHEMAS / f"{name}.schema.json").write_text(text_of(schema))

@@ -12,7 +12,7 @@ from builder.model.matrix import Delivery, Dnf, Driver, Flavor, Kmods, Matrix, P
 from builder.model.nevra import Evr, Nevra
 from builder.model.planning import StreamPlan, UnitOutcome, UnitState
 from builder.model.sources import SpecFile
-from builder.plan.actions import plan_actions, unit_key
+from builder.plan.actions import key_of, plan_actions, unit_parts
 from builder.plan.cells import expand_cells
 from builder.plan.streams import belongs, cells_of_stream, offered_profiles, plan_streams, units_of_stream
 from builder.plan.units import gate_combinations, gate_unit, kmod_unit, package_units, stream_units
@@ -113,10 +113,10 @@ def test_a_key_changes_with_everything_that_can_change_bytes(matrix: Matrix) -> 
         {"distribution": replace(distribution, dist_tag=".y")},
         {"distribution": replace(distribution, payload="w9.xzdio")},
     ]
-    keys = [unit_key(spec, **{**base, **change}) for change in changes]  # type: ignore[arg-type]
-    keys.append(unit_key(replace(spec, text="other"), **base))  # type: ignore[arg-type]
+    keys = [key_of(unit_parts(spec, **{**base, **change})) for change in changes]  # type: ignore[arg-type]
+    keys.append(key_of(unit_parts(replace(spec, text="other"), **base)))  # type: ignore[arg-type]
     assert len(set(keys)) == len(keys)
-    assert unit_key(spec, **base) == keys[0]  # type: ignore[arg-type]
+    assert key_of(unit_parts(spec, **base)) == keys[0]  # type: ignore[arg-type]
 
 
 def test_latest_follows_the_newest_driver_that_has_a_module_for_every_kernel_and_keeps_the_one_before(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -13,6 +15,10 @@ from builder.model.nevra import Evr, Nevra
 from builder.store import Failure, Store
 
 NEVRA = Nevra(name="p", evr=Evr(version="1", release="1"), arch="x86_64")
+
+
+def _nothing(_folder: Path) -> None:
+    """Fill a folder with nothing."""
 
 
 def add_result(store: Store, key: str = "k1", *, serial: int = 1, content: str = "c1") -> BuildResult:
@@ -71,8 +77,8 @@ def test_a_lost_ledger_is_filled_from_the_results_with_their_serials(tmp_path: P
         file.unlink()
     with Store.open(tmp_path) as store:
         assert store.ledger.keys_of("scope") == ("k1",)
-        assert store.ledger.serial("scope", "c4") == 4
-        assert store.ledger.serial("scope", "c5") == 5
+        assert store.serials.serial("scope", "c4") == 4
+        assert store.serials.serial("scope", "c5") == 5
 
 
 def test_a_damaged_result_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -85,11 +91,11 @@ def test_a_damaged_result_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 def test_serials_rise_with_new_content_and_stay_with_the_same(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
-        serials = [store.ledger.serial("s", content) for content in ("a", "a", "b", "b", "a")]
+        serials = [store.serials.serial("s", content) for content in ("a", "a", "b", "b", "a")]
         assert serials == [1, 1, 2, 2, 3]
-        assert store.ledger.peek_serial("s", "a") == 3
-        assert store.ledger.peek_serial("s", "new") == 4
-        assert store.ledger.serial("s", "new") == 4
+        assert store.serials.peek("s", "a") == 3
+        assert store.serials.peek("s", "new") == 4
+        assert store.serials.serial("s", "new") == 4
 
 
 def test_a_failure_is_forgotten_when_the_unit_is_built(tmp_path: Path) -> None:
@@ -123,3 +129,54 @@ def test_a_removed_folder_is_never_half_there(tmp_path: Path) -> None:
         store.remove_folder("roots", "r")
         assert not path.exists()
     shutil.rmtree(tmp_path)
+
+
+def test_serials_of_removed_results_outlive_the_ledger(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        result = add_result(store, serial=4, content="c4")
+        store.ledger.adopt_serial("scope", 4, "c4")
+        store.retire([result])
+        store.ledger.forget({"k1"}, (), {("scope", 4)})
+        with store.removing() as take:
+            take(result.folder)
+        assert store.ledger.keys_of("scope") == ()
+        assert store.serials.peek("scope", "c4") == 5
+    assert list((tmp_path / "tmp").iterdir()) == []
+    for file in tmp_path.glob("ledger.sqlite*"):
+        file.unlink()
+    with Store.open(tmp_path) as store:
+        assert store.serials.peek("scope", "c4") == 5
+
+
+def test_removing_waits_for_readers(tmp_path: Path) -> None:
+    done: list[str] = []
+    with Store.open(tmp_path) as store:
+        store.put_folder("roots", "r", _nothing)
+
+        def remove() -> None:
+            with store.removing() as take:
+                done.append("removed")
+                take(tmp_path / "store/roots/r")
+
+        with Store.open(tmp_path, exclusive=False) as reader:
+            thread = Thread(target=remove)
+            thread.start()
+            folder = reader.folder("roots", "r")
+            assert folder is not None
+            assert folder.is_dir()
+            done.append("looked")
+        thread.join()
+    assert done == ["looked", "removed"]
+
+
+def test_only_a_writer_marks_what_it_used(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        place = store.put_folder("roots", "r", _nothing)
+    os.utime(place, (1, 1))
+    with Store.open(tmp_path, exclusive=False) as reader:
+        assert reader.folder("roots", "r") == place
+        assert reader.used == {("roots", "r")}
+    assert place.stat().st_mtime == 1
+    with Store.open(tmp_path) as store:
+        store.folder("roots", "r")
+    assert place.stat().st_mtime > 1

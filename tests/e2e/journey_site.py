@@ -7,10 +7,12 @@ repository that the distribution adds to. Everything the admin types is kept, so
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
+from builder.store.store import KINDS
 from builder.tools.run import Completed, run
 from tests.conftest import PROGRAM, Job
 from tests.lab.client import Client, make_client
@@ -18,10 +20,17 @@ from tests.lab.convert import DIST, Package, build
 from tests.lab.distro import CUDA, LabDistro
 from tests.lab.kernels import LabKernel
 from tests.lab.light import make_light
+from tests.lab.light_archives import with_archives
 from tests.lab.matrix import stream, write_lab_matrix
 from tests.lab.runfile import LabDriver
 
 R430, R470, R535, R570 = "430.64", "470.256.02", "535.261.03", "570.211.01"
+SUITE = "bookworm"
+LATER = (f"6.1/{SUITE}-security", "6.12")  # kernels that come after those the host was installed with
+OPEN = "Dual MIT/GPL"
+BOTH, PROPRIETARY, ONLY_OPEN = ("proprietary", "open"), ("proprietary",), ("open",)
+FIRST_DRIVERS = {R430: PROPRIETARY, R470: PROPRIETARY, R535: BOTH}
+DRIVERS = {**FIRST_DRIVERS, R570: ONLY_OPEN}
 STREAMS = (
     stream("r430", "430", "proprietary"),
     stream("r470", "470", "proprietary"),
@@ -30,15 +39,28 @@ STREAMS = (
     stream("latest", "newest-complete", "open", default=True),
     stream("latest-dkms", "newest-complete", "open", kmods="dkms"),
 )
+PAYLOAD = "w6.xzdio"  # what every delivery can have: so that they share what is built
 MODULES = ("nvidia", "nvidia-uvm")  # of five: what is told here is told by two as well, in half the time
 SIGNER = "kernel modules of the journey"
-OURS = ("nvidia-", "kmod-nvidia-", "cuda-drivers", "dkms-nvidia", "dnf-plugin-nvidia")
+OURS = ("nvidia-", "libnvidia-", "kmod-nvidia-", "cuda-drivers", "dkms-nvidia", "dnf-plugin-nvidia")
 BESIDE = {"dnf-plugin-nvidia", "nvidia-kmod-certificate"}  # what works with any driver; never of a DKMS stream
 BYSTANDER = "site-tools"  # a package that has nothing to do with all this and has an update of its own
 UPDATES = "srv/updates"
 _USER_SPACE = {
     "cuda-drivers", "nvidia-driver", "nvidia-driver-cuda", "nvidia-driver-cuda-libs", "nvidia-kmod-common",
 }  # fmt: skip
+
+
+def without(kernels: Sequence[LabKernel]) -> list[str]:
+    """Cells that no step asks for: each takes its seconds."""
+    first, later, last = kernels[0].release, kernels[2:], kernels[3:]
+    unasked = [f"r470@{first}", f"r535@{first}", *(f"r430@{k.release}" for k in later)]
+    return [*unasked, *(f"r535-open*@{k.release}" for k in last)]
+
+
+def said(done: Completed) -> str:
+    """What a program printed, in one line."""
+    return " ".join((done.stdout + done.stderr).split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,37 +70,63 @@ class Expected:
     version: str
     license: str = "Proprietary"
     dkms: bool = False
+    stream: str = ""  # where there are no modules: which one the host says it has
+    more: frozenset[str] = frozenset()  # packages that were asked for besides
 
     @property
-    def tag(self) -> str:
-        """Of the release of what is built for one flavor."""
-        return ".open" if self.license != "Proprietary" else ""
+    def open(self) -> bool:
+        """Modules of the open flavor."""
+        return self.license != "Proprietary"
 
 
 class Publisher:
-    """The release engineer: one work folder, a publication for each state of matrix.yaml."""
+    """The release engineer: one work folder, a publication for each state of matrix.yaml.
 
-    def __init__(self, folder: Path, distro: LabDistro, keys: Path) -> None:
-        self.folder, self.distro = folder, distro
+    What ``like`` has built is taken over.
+    """
+
+    def __init__(
+        self, folder: Path, distro: LabDistro, keys: Path, *, like: Publisher | None = None, delivery: str = "modular"
+    ) -> None:
+        self.folder, self.distro, self.delivery = folder, distro, delivery
         self.job = Job(config=folder / "matrix.yaml", work=folder / "work", repo=folder / "repo", keys=keys)
+        if like is not None:
+            self.job = like.job.copy(folder, kinds=[kind for kind in KINDS if kind != "signed"], done=False)
         self.certificate = folder / "modules.pem"
         if not self.certificate.is_file():
             self.job.config.parent.mkdir(parents=True, exist_ok=True)
             run([PROGRAM, "key", "new-module", "--cert", self.certificate, "--name", SIGNER], timeout=120)
         self.drivers = {driver.version: driver for driver in make_light((R430, R470, R535, R570))}
+        self.drivers[R570] = with_archives(self.drivers[R570], folder / "archives", ("fabricmanager",))
 
-    def publish(
-        self, kernels: Sequence[LabKernel], drivers: Mapping[str, Sequence[str]], exclude: Sequence[str]
-    ) -> dict[str, list[str]]:
-        """Publish these kernels × drivers (flavors by version) without the excluded cells; drivers by stream."""
+    def write(self, kernels: Sequence[LabKernel], drivers: Mapping[str, Sequence[str]]) -> None:
+        """A matrix of these kernels × drivers (flavors by version), as far as steps ask for it; its sources pinned."""
         chosen: list[LabDriver] = [replace(self.drivers[v], flavors=tuple(f)) for v, f in drivers.items()]
-        unasked = [{"cells": cells, "reason": "no step asks for it"} for cells in exclude]
-        releases = [kernel.release for kernel in kernels]
-        write_lab_matrix(self.folder, self.distro, chosen, STREAMS, kernels=releases, modules=MODULES, exclude=unasked)
+        write_lab_matrix(
+            self.folder,
+            self.distro,
+            chosen,
+            STREAMS,
+            kernels=[kernel.release for kernel in kernels],
+            modules=MODULES,
+            exclude=[{"cells": cells, "reason": "no step asks for it"} for cells in without(kernels)],
+            delivery=self.delivery,
+            payload=PAYLOAD,
+        )
         self.job.run("pin")
-        (distribution,) = self.job.json("matrix", "--jobs", "2", "--module-cert", str(self.certificate))[
-            "distributions"
-        ]
+
+    def build(self, kernels: Sequence[LabKernel]) -> None:
+        """All that any step asks for, without a publication."""
+        self.write(kernels, DRIVERS)
+        self.job.run("fetch")
+        self.job.run("build", "--jobs", "2", "--module-cert", str(self.certificate))
+        self.job.run("qualify", "--module-cert", str(self.certificate))
+
+    def publish(self, kernels: Sequence[LabKernel], drivers: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Publish what ``write`` writes; drivers by stream."""
+        self.write(kernels, drivers)
+        document = self.job.json("matrix", "--jobs", "2", "--module-cert", str(self.certificate))
+        (distribution,) = document["distributions"]
         return {s["stream"]: s["drivers"] for s in distribution["streams"]}
 
 
@@ -94,6 +142,7 @@ class Host:
     kept: dict[str, str] = field(default_factory=dict)  # install time and transaction by package, never to change
     typed: list[str] = field(default_factory=list)
     transcript: Path
+    beside: ClassVar[Collection[str]] = BESIDE  # packages of ours that have versions of their own
 
     def dnf(self, *argv: str, ok: Sequence[int] = (0,)) -> Completed:
         """What the admin types, without ``-y``; output and errors are kept for the guide."""
@@ -148,22 +197,26 @@ class Host:
         ours = {name: evrs for name, evrs in packages.items() if name.startswith(OURS)}
         assert set(ours) == self._names(set(ours)), ours
         for name, evrs in ours.items():
-            if name in BESIDE:
+            if name in self.beside:
                 continue
             assert self.expected is not None
             assert [evr.partition("-")[0] for evr in evrs] == [self.expected.version], (name, evrs)
             if name.startswith(("kmod-nvidia-", "nvidia-kmod-objects", "dkms-nvidia")):
-                serial = evrs[0].removeprefix(f"{self.expected.version}-").removesuffix(f"{self.expected.tag}{DIST}")
+                serial = evrs[0].removeprefix(f"{self.expected.version}-").removesuffix(f"{self._tag()}{DIST}")
                 assert serial.isdigit(), (name, evrs)
         for name, stamp in self.kept.items():
             assert self.client.install_time(name) == stamp, f"{name} was touched"
+
+    def _tag(self) -> str:
+        """Of the release of what is built for one flavor."""
+        return ".open" if self.expected is not None and self.expected.open else ""
 
     def _names(self, found: set[str]) -> set[str]:
         """Names of our packages that a host has; what weak dependencies may bring is as it was found."""
         if self.expected is None:
             return set()
-        names = _USER_SPACE | (found & BESIDE)
-        if self.expected.tag:
+        names = _USER_SPACE | (found & BESIDE) | self.expected.more
+        if self.expected.open:
             names.add("nvidia-firmware")
         else:
             names |= found & {"nvidia-firmware"}
@@ -192,12 +245,16 @@ class Host:
         assert not gone, f"{gone} of removed kernels"
 
 
-def make_host(folder: Path, base: LabDistro, whole: LabDistro, job: Job, kernels: Sequence[LabKernel]) -> Host:
+AnyHost = TypeVar("AnyHost", bound=Host)
+
+
+def make_host(
+    folder: Path, base: LabDistro, whole: LabDistro, job: Job, kernels: Sequence[LabKernel], kind: type[AnyHost]
+) -> AnyHost:
     """A fresh host with these kernels and a CUDA toolkit; ``base`` is what its distribution has at first."""
     packages = [f"{k.core.name}-{k.core.evr}" for k in kernels]
     client = make_client(folder / "root", base, job.repo, [*packages, CUDA])
-    client.use_published()
-    host = Host(client=client, distro=whole, kernels=list(kernels), transcript=folder / "transcript")
+    host = kind(client=client, distro=whole, kernels=list(kernels), transcript=folder / "transcript")
     host.keep(CUDA)
     return host
 

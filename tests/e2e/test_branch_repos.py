@@ -1,4 +1,7 @@
-"""``delivery: branch-repos``: the same cells, published as a tree a stream; an admin without modules lives in it."""
+"""``delivery: branch-repos``: the same cells, published as a tree a stream.
+
+An admin's year on a host that follows one is in test_journey_mirrored.py.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Job
-from tests.lab.client import Client, make_client
-from tests.lab.distro import CUDA, LabDistro
-
-VERSIONS = {"latest": "550.163.01", "r535-open": "535.261.03"}
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +30,6 @@ def published(whole: Job, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return job
 
 
-@pytest.fixture(scope="module")
-def client(published: Job, lab: LabDistro, generic: list[str], tmp_path_factory: pytest.TempPathFactory) -> Client:
-    kernels = [f"{k.core.name}-{k.core.evr}" for k in lab.kernels if k.release == generic[0]]
-    client = make_client(tmp_path_factory.mktemp("client") / "root", lab, published.repo, [*kernels, "cuda"])
-    client.run("rpm", "--import", "/srv/repobuild/RPM-GPG-KEY-repobuild")
-    client.dnf("install", "/srv/repobuild/lab9/x86_64/nvidia-driver-release.rpm")
-    return client
-
-
 def test_each_tree_is_whole_and_a_second_run_publishes_nothing_new(published: Job) -> None:
     published.verify()
     before = published.digest()
@@ -48,33 +38,6 @@ def test_each_tree_is_whole_and_a_second_run_publishes_nothing_new(published: Jo
     assert published.digest() == before
     report = published.run("report").stdout
     assert "lab9/x86_64 use: nvidia-driver-stream r535-open" in report
-
-
-def test_an_admin_installs_switches_down_and_back_with_one_command_each(
-    client: Client, published: Job, generic: list[str]
-) -> None:
-    before = {name: client.install_time(name) for name in ("cuda", CUDA)}
-    client.dnf("install", "nvidia-driver", "nvidia-driver-cuda", "cuda-drivers")
-    for step in ("latest", "r535-open", "latest"):
-        if client.run("nvidia-driver-stream").stdout.strip() != step:
-            client.run("nvidia-driver-stream", step, "-y")
-        module = client.module(generic[0])
-        assert module is not None
-        assert (module.version, module.vermagic) == (VERSIONS[step], generic[0])
-        assert {q.rpartition("-")[0].rpartition("-")[2] for q in client.query("-a") if "nvidia" in q} == {
-            VERSIONS[step]
-        }
-        assert {name: client.install_time(name) for name in before} == before
-
-
-def test_a_kernel_without_a_module_is_held_back_and_the_rest_upgraded(
-    client: Client, lab: LabDistro, generic: list[str]
-) -> None:
-    newer = next(k for k in lab.kernels if k.release == generic[1])
-    done = client.dnf("install", f"{newer.core.name}-{newer.core.evr}", ok=(1,))
-    assert "nvidia-kmod-common" in done.stdout + done.stderr
-    client.dnf("upgrade", "--nobest", "--exclude=cuda*")
-    assert not [q for q in client.query(newer.core.name) if newer.core.evr in q]
 
 
 def test_another_address_is_an_update_of_the_release_package(published: Job, tmp_path: Path) -> None:

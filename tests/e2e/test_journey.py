@@ -8,14 +8,15 @@ looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from builder.tools.run import Completed
 from tests.e2e.journey_site import (
     BYSTANDER,
+    DRIVERS,
+    FIRST_DRIVERS,
+    OPEN,
     R430,
     R470,
     R535,
@@ -26,48 +27,21 @@ from tests.e2e.journey_site import (
     Publisher,
     bystander,
     make_host,
+    said,
 )
-from tests.lab.archive import Archive
-from tests.lab.distro import LabDistro, make_distro
+from tests.lab.distro import LabDistro
 from tests.lab.kernels import LabKernel
 
 GUIDE = Path("docs/admin-guide.md")
-SUITE = "bookworm"
-LATER = (f"6.1/{SUITE}-security", "6.12")  # kernels that come after those the host was installed with
-OPEN = "Dual MIT/GPL"
-BOTH, PROPRIETARY, ONLY_OPEN = ("proprietary", "open"), ("proprietary",), ("open",)
-FIRST_DRIVERS = {R430: PROPRIETARY, R470: PROPRIETARY, R535: BOTH}
-DRIVERS = {**FIRST_DRIVERS, R570: ONLY_OPEN}
-
-
-def without(kernels: Sequence[LabKernel]) -> list[str]:
-    """Cells that no step asks for: each takes its seconds."""
-    first, later = kernels[0].release, kernels[2:]
-    return [f"r470@{first}", f"r535@{first}", *(f"r430@{k.release}" for k in later)]
-
-
-@pytest.fixture(scope="module")
-def distro() -> LabDistro:
-    if Archive().suite != SUITE:
-        pytest.skip(f"four kernels one after the other are known of {SUITE} only")
-    return make_distro(series=LATER)
-
-
-@pytest.fixture(scope="module")
-def kernels(distro: LabDistro) -> list[LabKernel]:
-    """Four, oldest first: two that the host starts with, two that come."""
-    generic = [k for k in distro.kernels if k.variant == "generic"]
-    assert len(generic) == 4
-    return generic
 
 
 @pytest.fixture(scope="module")
 def publisher(
-    tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, distro: LabDistro, keys: Path, kernels: list[LabKernel]
+    tmp_path_factory: pytest.TempPathFactory, built: Publisher, distro: LabDistro, keys: Path, kernels: list[LabKernel]
 ) -> Publisher:
     """With its first publication: two kernels, three branches."""
-    made = Publisher(tmp_path_factory.mktemp("journey"), distro, keys)
-    streams = made.publish(kernels[:2], FIRST_DRIVERS, without(kernels[:2]))
+    made = Publisher(tmp_path_factory.mktemp("journey"), distro, keys, like=built)
+    streams = made.publish(kernels[:2], FIRST_DRIVERS)
     assert streams == {
         "r430": [R430], "r470": [R470], "r535": [R535], "r535-open": [R535], "latest": [R535], "latest-dkms": [R535],
     }  # fmt: skip
@@ -83,7 +57,8 @@ def host(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Host:
     folder = tmp_path_factory.mktemp("host")
-    made = make_host(folder, lab, distro, publisher.job, kernels[:2])
+    made = make_host(folder, lab, distro, publisher.job, kernels[:2], Host)
+    made.client.use_published()
     made.offer(bystander(folder, "1"))
     made.dnf("install", BYSTANDER)
     return made
@@ -96,10 +71,6 @@ def without_kernels(line: str) -> str:
         "KERNEL",
         re.sub(r"kernel-devel-\S+( kernel-devel-\S+)*", "kernel-devel-KERNEL", line),
     )
-
-
-def said(done: Completed) -> str:
-    return " ".join((done.stdout + done.stderr).split())
 
 
 def test_install_of_an_old_branch_brings_the_modules_of_both_kernels(host: Host) -> None:
@@ -156,7 +127,7 @@ def test_the_way_up_to_latest_is_one_transaction(host: Host) -> None:
 def test_a_new_kernel_comes_with_its_module_and_the_oldest_leaves_with_its_own(
     host: Host, publisher: Publisher, kernels: list[LabKernel]
 ) -> None:
-    publisher.publish(kernels[:3], FIRST_DRIVERS, without(kernels[:3]))
+    publisher.publish(kernels[:3], FIRST_DRIVERS)
     host.dnf("config-manager", "--save", "--setopt=installonly_limit=2")
     host.dnf("upgrade", "--refresh")
     host.kernels = kernels[1:3]
@@ -172,7 +143,7 @@ def test_a_new_kernel_comes_with_its_module_and_the_oldest_leaves_with_its_own(
 def test_latest_moves_to_a_newer_driver_with_a_plain_upgrade_and_keeps_the_one_before(
     host: Host, publisher: Publisher, kernels: list[LabKernel]
 ) -> None:
-    streams = publisher.publish(kernels[:3], DRIVERS, without(kernels[:3]))
+    streams = publisher.publish(kernels[:3], DRIVERS)
     assert streams["latest"] == [R535, R570]
     host.dnf("upgrade", "--refresh")
     host.expected = Expected(version=R570, license=OPEN)
@@ -274,7 +245,7 @@ def test_a_kernel_that_cannot_wait_is_let_in_by_hand_and_named_from_then_on(
 
 
 def test_its_module_comes_with_the_next_upgrade(host: Host, publisher: Publisher, kernels: list[LabKernel]) -> None:
-    publisher.publish(kernels, DRIVERS, [*without(kernels), f"r535-open*@{kernels[3].release}"])
+    publisher.publish(kernels, DRIVERS)
     done = host.dnf("upgrade", "--refresh")
     assert "has no module" not in said(done)
     host.without = ()

@@ -28,6 +28,25 @@ def make_dnf5(cache: Path = CACHE) -> Path | None:
     return _unpacked("dnf5", debs, cache / "later")
 
 
+def put_dnf5(root: Path, client: Path) -> None:
+    """dnf5 and its rpm from ``root`` (of ``make_dnf5``) in place of those that a client's root has.
+
+    They run with libraries of their own, below /opt; what they run, scriptlets above all, is the client's.
+    """
+    place = Path("opt/dnf5")
+    (client / place / "usr").mkdir(parents=True)
+    for name in ("bin", "lib", "lib64", "share"):
+        run(["cp", "-a", root / "usr" / name, client / place / "usr"], timeout=300)
+    libraries = next(root.glob("usr/lib/*/libdnf5.so.2")).parent.relative_to(root)
+    (loader,) = root.glob("usr/lib64/ld-linux*")
+    start = f"/{place / loader.relative_to(root)} --library-path /{place / libraries} /{place}/usr/bin"
+    for name, program in (("dnf", "dnf5"), ("rpm", "rpm"), ("rpmkeys", "rpmkeys")):
+        wrapper = client / "usr/bin" / name
+        wrapper.unlink()
+        wrapper.write_text(f'#!/bin/sh\nRPM_CONFIGDIR=/{place}/usr/lib/rpm exec {start}/{program} "$@"\n')
+        wrapper.chmod(0o755)
+
+
 def make_libdnf5_devel(root: Path, cache: Path = CACHE) -> dict[str, str]:
     """What the host's compiler is told to compile a plugin for the libdnf5 of ``root`` (from ``make_dnf5``).
 

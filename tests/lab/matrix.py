@@ -81,11 +81,14 @@ def write_lab_matrix(
     modules: Sequence[str] | None = None,
     exclude: Sequence[dict[str, str]] = (),
     qualification: Mapping[str, Any] | None = None,
+    delivery: str = "modular",
+    payload: str = "w3.zstdio",
 ) -> Path:
     """Write matrix.yaml, streams/, mock-configs/ and patches/ into ``folder``; returns the path of matrix.yaml.
 
     ``kernels`` names the kernel releases to take (all when None), ``flavors`` and ``modules`` narrow the drivers. A
-    driver's patches are written where one of the cells has them. ``qualification`` goes in as it is.
+    driver's patches are written where one of the cells has them. ``qualification``, ``delivery`` and ``payload``
+    go in as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "streams", ignore_errors=True)
@@ -99,7 +102,7 @@ def write_lab_matrix(
         "module": "nvidia-driver",
         "epoch": 3,
         "vendor": "repobuild lab",
-        "distributions": {"lab9": _distribution(distro)},
+        "distributions": {"lab9": {**_distribution(distro), "delivery": delivery, "payload": payload}},
         "kernels": _kernels(distro, kernels),
         "branches": _branches(drivers, flavors, modules),
         "exclude": list(exclude),
@@ -137,9 +140,7 @@ def _distribution(distro: LabDistro) -> dict[str, Any]:
         "title": "Lab 9, an EL-like distribution made from the host's archive",
         "platform": "lab9",
         "dist_tag": ".lab9",
-        "delivery": "modular",
         "arches": ["x86_64"],
-        "payload": "w3.zstdio",
         "buildroot": {
             "template": "lab9.cfg.j2",
             "releasever": distro.releasever,

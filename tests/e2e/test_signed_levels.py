@@ -72,8 +72,8 @@ def cell_of(job: Job, branch: str) -> str:
 
 
 def compiled(job: Job) -> dict[str, int]:
-    """Every compilation in the store with the time it was made: another one would add or replace a folder."""
-    return {path.name: path.stat().st_mtime_ns for path in (job.work / "store/modules").iterdir()}
+    """Every compilation in the store with the time it was described: another one would add or replace a folder."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in (job.work / "store/modules").glob("*/modules.json")}
 
 
 def qualify_all_alike(job: Job, level: str) -> None:

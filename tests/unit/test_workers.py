@@ -192,6 +192,15 @@ def test_memory_of_everything_that_a_task_starts_is_measured(tmp_path: Path) -> 
     assert held <= peak < 4 * held
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """SIGINT as a program in the foreground has it: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_waits_for_what_is_nearly_done_and_stops_the_rest() -> None:
     said: list[str] = []
     heard = threading.Event()
@@ -226,6 +235,7 @@ def test_ctrl_c_waits_for_what_is_nearly_done_and_stops_the_rest() -> None:
     assert said[0].endswith("; Ctrl-C again stops at once")
 
 
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_twice_stops_what_is_nearly_done_too() -> None:
     heard = threading.Event()
     ended: list[str] = []

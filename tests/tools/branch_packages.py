@@ -179,16 +179,7 @@ class BranchPackages:
                     artifacts=tuple(sorted(artifacts, key=lambda a: str(a.nevra))),
                 )
             )
-        return PublicationContent(
-            module="nvidia-driver",
-            distribution="el7",
-            platform="el7",
-            arch="x86_64",
-            streams=tuple(parts),
-            sources=(),
-            files=(("support-matrix.json", b"{}\n"),),
-            delivery=Delivery.BRANCH_PACKAGES,
-        )
+        return publishing.content_without_modules("el7", Delivery.BRANCH_PACKAGES, parts)
 
     def publish(self, *, before: bool = False, repo: Path | None = None, without: Iterable[str] = ()) -> Publication:
         """Make what there is now, or what was there before, the current publication; ``without`` some packages."""

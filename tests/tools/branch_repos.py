@@ -78,16 +78,7 @@ class BranchRepos:
             versions = sorted({a.nevra.evr.version for a in artifacts})
             ordered = tuple(sorted(artifacts, key=lambda a: str(a.nevra)))
             parts.append(StreamContent(stream=stream, driver_versions=tuple(versions), artifacts=ordered))
-        return PublicationContent(
-            module="nvidia-driver",
-            distribution="el10",
-            platform="el10",
-            arch="x86_64",
-            streams=tuple(parts),
-            sources=(),
-            files=(("support-matrix.json", b"{}\n"),),
-            delivery=Delivery.BRANCH_REPOS,
-        )
+        return publishing.content_without_modules("el10", Delivery.BRANCH_REPOS, parts)
 
     def publish(self, latest: str = "latest", repo: Path | None = None) -> Publication:
         """Make a publication current in which ``latest`` carries the content of that name."""

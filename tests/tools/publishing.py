@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from builder.model.cells import Artifact
-from builder.model.matrix import Flavor, Kmods, Profile, Stream
+from builder.model.matrix import Delivery, Flavor, Kmods, Profile, Stream
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish import publish
 from builder.sign import Signer
@@ -90,6 +90,22 @@ def content_of(
         streams=tuple(sorted(contents, key=lambda c: c.stream.name)),
         sources=(),
         files=files,
+    )
+
+
+def content_without_modules(
+    distribution: str, delivery: Delivery, parts: Sequence[StreamContent]
+) -> PublicationContent:
+    """What a distribution that knows no modules publishes of these streams."""
+    return PublicationContent(
+        module="nvidia-driver",
+        distribution=distribution,
+        platform=distribution,
+        arch="x86_64",
+        streams=tuple(parts),
+        sources=(),
+        files=(("support-matrix.json", b"{}\n"),),
+        delivery=delivery,
     )
 
 

@@ -105,6 +105,18 @@ def test_build_requirements_come_from_the_repositories(build: Build, buildroot: 
     assert any(line.startswith(f"{devel.name}-{devel.evr}.") for line in extra)
 
 
+def test_build_requirements_are_installed_once_for_builds_that_share_them(build: Build, distro: LabDistro) -> None:
+    devel = distro.kernels[1].devel
+    requires = f"BuildRequires: {devel.name} = {devel.evr}"
+    first, second = build(requires=requires), build(requires=requires)
+    told = "installed by an earlier build over this base"
+    assert told not in (first / "root.log").read_text()
+    assert (second / "root.log").read_text().splitlines()[-1] == told
+    assert building.digests(first) == building.digests(second)
+    lists = [(result / "installed_pkgs.log").read_text() for result in (first, second)]
+    assert lists[0] == lists[1]
+
+
 @pytest.mark.parametrize("requirement", ["nosuch-devel >= 2", "make >= 999:1", "(nosuch-devel or nosuch2-devel)"])
 def test_a_missing_build_requirement_is_named(requirement: str, build: Build, tmp_path: Path) -> None:
     with pytest.raises(BuildDependencyError) as caught:

@@ -119,6 +119,8 @@ def _kernel(entry: KernelEntry) -> Kernel:
         ),
         read_from=entry.read,
         live=entry.live,
+        built=entry.built,
+        published=entry.published,
     )
 
 

@@ -88,6 +88,8 @@ class Kernel:
     compiler: Compiler
     read_from: str  # where this release was read: URL or file
     live: bool = True  # False: kept in the matrix for its history, no longer built
+    built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"; None: nobody wrote it down
+    published: str | None = None  # when its distribution published it, likewise
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@ import json
 from builder.errors import PublishError
 from builder.model.publication import Publication
 from builder.pipeline.settings import Settings
+from builder.pipeline.site import write_site
 from builder.publish import Generation, current_generation, find_generation, rollback
 from builder.report import Difference, Published, difference
 from builder.store import Store
@@ -15,7 +16,9 @@ from builder.store import Store
 def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | None) -> Publication:
     """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile."""
     with Store.open(settings.work):
-        return rollback(settings.repo_path, distribution, arch, digest)
+        publication = rollback(settings.repo_path, distribution, arch, digest)
+        write_site(settings)
+        return publication
 
 
 def compare(settings: Settings, distribution: str, arch: str, old: str | None, new: str | None) -> Difference:

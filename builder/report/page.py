@@ -118,9 +118,9 @@ def _picker(site: Mapping[str, Any]) -> dict[str, Any]:
                         s["drivers"],
                         [_placed(line, place) for line in s["install"]],
                         [_placed(line, place) for line in s["switch"]],
+                        s["held"][-1]["reason"] if s["held"] and not s["drivers"] else "",
                     )
                     for s in p["streams"]
-                    if s["drivers"]
                 ],
             }
             for p in site["publications"]

@@ -3,8 +3,12 @@
 const $ = id => document.getElementById(id);
 const make = (tag, text, more) => Object.assign(document.createElement(tag), text == null ? {} : { textContent: text }, more);
 const data = JSON.parse($("data").textContent);
-const STREAM = ["name", "branch", "flavor", "dkms", "default", "drivers", "install", "switch"];
-for (const p of data.publications) p.streams = p.streams.map(row => Object.fromEntries(STREAM.map((name, n) => [name, row[n]])));
+const STREAM = ["name", "branch", "flavor", "dkms", "default", "drivers", "install", "switch", "why"];
+for (const p of data.publications) {
+  const all = p.streams.map(row => Object.fromEntries(STREAM.map((name, n) => [name, row[n]])));
+  p.streams = all.filter(s => s.drivers.length);
+  p.held = all.filter(s => !s.drivers.length);
+}
 const GENERATIONS = ["fermi", "kepler", "maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "grace-hopper", "blackwell"];
 const title = word => word.charAt(0).toUpperCase() + word.slice(1);
 const older = (a, b) => { // numbers joined by dots
@@ -263,6 +267,8 @@ const nothing = (place, gpu, cuda, release) => {
     const names = place.p.streams.filter(s => !s.dkms && s.flavor === columns[n].flavor && s.branch === columns[n].branch && drives(s, s.branch, gpu) && cudaFits(s.branch, cuda)).map(s => s.name);
     if (names.length && e.state !== "offered") say(`${names.join(", ")}: ${e.driver} ${e.state} for this kernel${e.why ? ": " + e.why : ""}.`);
   }));
+  for (const s of place.p.held) if (data.branches[s.branch] && drives(s, s.branch, gpu) && cudaFits(s.branch, cuda))
+    say(`${s.name} is held back${s.why ? ": " + s.why : ""}.`);
   if (release === "*" && !place.p.streams.some(s => s.dkms)) say("No DKMS stream here, which alone serves kernels of one's own.");
   const without = (g, c, k) => candidates(place, g, c, k)[0];
   const most = candidates(place, gpu, "", release).filter(o => data.branches[o.branch].cuda)

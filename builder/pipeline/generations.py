@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from builder.errors import PublishError
+from builder.errors import PublishError, RepobuildError
 from builder.model.publication import Publication
 from builder.pipeline.settings import Settings
 from builder.pipeline.site import write_site
@@ -17,7 +17,14 @@ def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | 
     """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile."""
     with Store.open(settings.work):
         publication = rollback(settings.repo_path, distribution, arch, digest)
-        write_site(settings)
+        try:
+            write_site(settings)
+        except RepobuildError as exc:
+            raise PublishError(
+                f"{distribution}/{arch} is {publication.digest} now, but the repository's support matrix still shows "
+                f"what was current before: {exc.message}",
+                hint="the next publication or rollback writes it again",
+            ) from exc
         return publication
 
 

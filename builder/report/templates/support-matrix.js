@@ -298,6 +298,7 @@ if (bodies.length) {
 }
 
 // ---- lifetimes: today -----------------------------------------------------------------------------------------------
+$("now").hidden = false;
 for (const svg of document.querySelectorAll(".life svg[data-first]")) {
   const bar = svg.querySelector(".bar"), first = +svg.dataset.first, x = (today.getFullYear() + today.getMonth() / 12 - first) / (svg.dataset.last - first) * 100;
   if (ended(bar.dataset.end)) bar.classList.add("past");

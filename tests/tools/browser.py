@@ -72,7 +72,7 @@ class Opened:
 def opened(browser: Browser, address: str, **options: Any) -> Iterator[Opened]:
     """A page in a fresh profile; it must end without complaint and have asked for nothing from elsewhere."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(90_000)  # milliseconds: a loaded machine is slow, not wrong
     found = Opened(page=context.new_page())
     found.page.on("console", lambda m: found.complaints.append(m.text) if m.type in ("error", "warning") else None)
     found.page.on("pageerror", lambda error: found.complaints.append(str(error)))

@@ -23,7 +23,7 @@ from builder.report.commands import PLACE
 from builder.report.grid import WORDS, Reasons, columns_of, hours_text, rows_of, shared_no_log
 from builder.report.site import CurrentPublication, site_document
 from builder.report.support_matrix import support_json, support_matrix
-from builder.report.timeline import lifetimes_of
+from builder.report.timeline import leaving_of, lifetimes_of
 
 NO_TIMES = "this page is part of a publication, which holds no times and no logs; the repository's own page has them"
 
@@ -70,6 +70,7 @@ def support_page(site: Mapping[str, Any]) -> bytes:
         counts=counts,
         reasons=reasons.texts,
         lifetimes=lifetimes_of(site),
+        leaving=leaving_of(site),
         picker=_picker(site),
         style=style,
         script=script,

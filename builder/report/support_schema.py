@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\dZ$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Day = Annotated[str, Field(pattern=r"^\d{4}(-\d\d)?$")]
+Date = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 Cell = Literal["published", "held", "failed", "blocked", "excluded"]
 
 
@@ -24,6 +25,8 @@ class Branch(_Part):
     """LTS, PB, NFB, preview."""
     eol: Day | None
     """Month or year that support ends with; null: not announced."""
+    leaves: Date | None = None
+    """The day from which it may leave the publications; null: unknown."""
     max_cuda: str | None
     gpus: list[str]
     """GPU generations, oldest first."""
@@ -112,6 +115,9 @@ class Kernel(_Part):
     """When its own package was built; null: nobody wrote it down."""
     published: Time | None
     """When its distribution published it; likewise."""
+    eol: str | None = None
+    leaves: Date | None = None
+    """The day from which it may leave the publications; null: unknown."""
     streams: dict[str, Offer]
 
 
@@ -135,6 +141,23 @@ class PublishedCell(_Part):
     """Certificate that its modules are signed with; null: unsigned, or not built."""
 
 
+class Leaving(_Part):
+    """What may leave the publications, and from which day."""
+
+    what: str
+    """In words."""
+    kind: str
+    name: str
+    leaves: Date
+    why: str
+
+
+class Retention(_Part):
+    """How long before it leaves something is announced."""
+
+    notice_days: int
+
+
 class SupportMatrix(_Part):
     """support-matrix.json of a publication: what a distribution × arch supports. It holds no times."""
 
@@ -147,6 +170,9 @@ class SupportMatrix(_Part):
     commands: list[str]
     """Examples: to see, to install, to switch."""
     branches: list[Branch]
+    retention: Retention | None = None
+    leaving: list[Leaving] = []
+    """The next first; readers compare with their own day."""
     signer: Signer | None
     streams: list[Stream]
     kernels: list[Kernel]

@@ -59,6 +59,16 @@ def lifetimes_of(site: Mapping[str, Any]) -> Lifetimes:
     )
 
 
+def leaving_of(site: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What publications announce to leave, the next first: day, what, why, and of which distributions."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for publication in site["publications"]:
+        for row in publication.get("leaving", ()):
+            places = found.setdefault((row["leaves"], row["what"], row["why"]), [])
+            places.append(f"{publication['distribution']} {publication['arch']}")
+    return [(*key, ", ".join(sorted(places))) for key, places in sorted(found.items())]
+
+
 def _end(eol: str) -> float:
     """``2026-06`` ends with June, ``2024`` with December; as a year with its fraction."""
     year, _, month = eol.partition("-")

@@ -130,6 +130,18 @@ def test_open_modules_drive_turing_and_newer_proprietary_ones_not_blackwell() ->
     assert driven_by(Flavor.PROPRIETARY, every) == ("kepler", "volta", "turing", "hopper", "rubin")
 
 
+def test_announcements_of_several_distributions_are_one_line_each_the_next_first(site: dict[str, Any]) -> None:
+    said = json.loads(json.dumps(site))
+    rows = [("kernel <5.14>", "2031-06-30"), ("branch R580", "2030-06-30")]
+    for publication in said["publications"][:2]:
+        publication["leaving"] = [
+            {"what": what, "kind": "x", "name": what, "leaves": day, "why": "its lifetime ends"} for what, day in rows
+        ]
+    text = " ".join(Page(support_page(said)).text.split())
+    first = "branch R580 from 2030-06-30 on, in el10 x86_64, el9 x86_64: its lifetime ends"
+    assert f"{first} kernel <5.14> from 2031-06-30 on" in text
+
+
 @pytest.mark.parametrize("where", ["branches", "streams", "kernels"])
 def test_what_leaves_is_shown_where_the_data_says_so(site: dict[str, Any], where: str) -> None:
     said = json.loads(json.dumps(site))

@@ -118,9 +118,9 @@ def _kernel(entry: KernelEntry) -> Kernel:
             version_text=entry.compiler.version_text,
         ),
         read_from=entry.read,
-        live=entry.live,
         built=entry.built,
         published=entry.published,
+        live=entry.live,
     )
 
 

@@ -32,12 +32,9 @@ PATTERNS = {
     r"^([0-9]+:)?[^-:\s]+(-[^-:\s]+)?$": "[epoch:]version[-release], as in 6.12 or 5.14.0-503.11.1.el9_5",
     r"^([^\s]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*\.patch$": "a file name of letters, digits and . _ + - that ends in .patch",
     r"^(/[A-Za-z0-9._/+-]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*$": "a program's name or its absolute path",
-    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]Z$": (
-        'a time in UTC, as in "2025-05-20T13:05Z"'
-    ),
 }
 _NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, *_MORE = PATTERNS
-_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM, TIME = _MORE
+_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM = _MORE
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -45,6 +42,9 @@ PackageName = Annotated[str, Field(pattern=_RELEASE)]
 Arch = Literal["x86_64", "aarch64", "ppc64le"]
 AnyFlavor = Annotated[Flavor, Field(strict=False)]
 AnyLevel = Annotated[Level, Field(strict=False)]
+
+TIME = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]Z$"
+PATTERNS[TIME] = 'a time in UTC, as in "2025-05-20T13:05Z"'
 
 
 class _File(BaseModel):
@@ -131,12 +131,12 @@ class KernelEntry(_File):
     compiler: CompilerEntry
     read: Text
     """Where this kernel was read: URL, repository/path, or the RPM."""
-    live: bool = True
-    """false: kept for its history, no longer built."""
     built: Annotated[str, Field(pattern=TIME)] | None = None
     """When its own package was built, as its header says: freshness counts from here where `published` is unknown."""
     published: Annotated[str, Field(pattern=TIME)] | None = None
     """When its distribution published it: freshness counts from here."""
+    live: bool = True
+    """false: kept for its history, no longer built."""
 
 
 class SourceEntry(_File):

@@ -42,9 +42,9 @@ class SupportKernel:
     release: str  # uname -r
     variant: str
     package: str  # name = EVR of the package that owns it
-    live: bool = True
     built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"
     published: str | None = None  # when its distribution published it, likewise
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

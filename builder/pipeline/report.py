@@ -84,9 +84,9 @@ def support_facts(
                 release=k.release,
                 variant=k.variant,
                 package=str(k.core),
-                live=k.live,
                 built=k.built,
                 published=k.published,
+                live=k.live,
             )
             for k in distribution.kernels
             if k.arch == arch

@@ -54,9 +54,9 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "release": kernel.release,
                 "variant": kernel.variant,
                 "package": kernel.package,
-                "live": kernel.live,
                 "built": kernel.built,
                 "published": kernel.published,
+                "live": kernel.live,
                 "streams": {stream.name: _offer(stream, kernel, facts) for stream in streams},
             }
             for kernel in facts.kernels

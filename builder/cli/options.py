@@ -180,6 +180,12 @@ _SIGN = [
     ),
     click.option("--signing-key", metavar="FINGERPRINT", help="Which key of it. [default: its only secret key]"),
     click.option("--passphrase-fd", type=int, metavar="FD", help="File descriptor to read the passphrase from."),
+    click.option(
+        "--publish-logs",
+        is_flag=True,
+        envvar="REPOBUILD_PUBLISH_LOGS",
+        help="Put the cells' build logs beside the publications; the support matrix links to them.",
+    ),
     click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
 ]
 

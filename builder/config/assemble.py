@@ -118,6 +118,8 @@ def _kernel(entry: KernelEntry) -> Kernel:
             version_text=entry.compiler.version_text,
         ),
         read_from=entry.read,
+        built=entry.built,
+        published=entry.published,
         live=entry.live,
     )
 

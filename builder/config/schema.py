@@ -43,6 +43,9 @@ Arch = Literal["x86_64", "aarch64", "ppc64le"]
 AnyFlavor = Annotated[Flavor, Field(strict=False)]
 AnyLevel = Annotated[Level, Field(strict=False)]
 
+TIME = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]Z$"
+PATTERNS[TIME] = 'a time in UTC, as in "2025-05-20T13:05Z"'
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
@@ -128,6 +131,10 @@ class KernelEntry(_File):
     compiler: CompilerEntry
     read: Text
     """Where this kernel was read: URL, repository/path, or the RPM."""
+    built: Annotated[str, Field(pattern=TIME)] | None = None
+    """When its own package was built, as its header says: freshness counts from here where `published` is unknown."""
+    published: Annotated[str, Field(pattern=TIME)] | None = None
+    """When its distribution published it: freshness counts from here."""
     live: bool = True
     """false: kept for its history, no longer built."""
 

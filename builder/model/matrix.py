@@ -87,6 +87,8 @@ class Kernel:
     devel_path: str  # absolute path of the build tree inside the buildroot
     compiler: Compiler
     read_from: str  # where this release was read: URL or file
+    built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"; None: nobody wrote it down
+    published: str | None = None  # when its distribution published it, likewise
     live: bool = True  # False: kept in the matrix for its history, no longer built
 
     @property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from builder.errors import PublishError
+from builder.errors import PublishError, RepobuildError
 from builder.model.publication import Publication
 from builder.pipeline.settings import Settings
+from builder.pipeline.site import write_site
 from builder.publish import Generation, current_generation, find_generation, rollback
 from builder.report import Difference, Published, difference
 from builder.store import Store
@@ -15,7 +16,16 @@ from builder.store import Store
 def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | None) -> Publication:
     """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile."""
     with Store.open(settings.work):
-        return rollback(settings.repo_path, distribution, arch, digest)
+        publication = rollback(settings.repo_path, distribution, arch, digest)
+        try:
+            write_site(settings)
+        except RepobuildError as exc:
+            raise PublishError(
+                f"{distribution}/{arch} is {publication.digest} now, but the repository's support matrix still shows "
+                f"what was current before: {exc.message}",
+                hint="the next publication or rollback writes it again",
+            ) from exc
+        return publication
 
 
 def compare(settings: Settings, distribution: str, arch: str, old: str | None, new: str | None) -> Difference:

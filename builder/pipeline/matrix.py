@@ -26,6 +26,7 @@ from builder.pipeline.settings import Settings
 from builder.pipeline.shared_builder import SharedBuilder
 from builder.pipeline.sharing import give_shared, open_shared, take_shared
 from builder.pipeline.signing import ModuleSigning
+from builder.pipeline.site import tell_site
 from builder.pipeline.specs import exists, unit_state
 from builder.pipeline.stream_packages import build_stream_packages, is_published
 from builder.pipeline.units import run_units
@@ -127,6 +128,8 @@ def run(
         if stages & (Stage.QUALIFY | Stage.PUBLISH):
             outcomes = qualify_levels(shop, outcomes)
         reports, outcomes = _publish_all(shop, signer, outcomes, stages)
+        if any(report.publication is not None for report in reports):
+            tell_site(shop, outcomes.values())
         give_shared(shop)
         return RunReport(
             actions=actions,

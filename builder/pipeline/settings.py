@@ -36,6 +36,7 @@ class Settings:
     module_cert: Path | None = None  # X.509 certificate of who signs the kernel modules; None: they stay unsigned
     module_key: str | None = None  # its key: a PEM file or a pkcs11: URI; None: <certificate without suffix>.key
     module_passphrase_fd: int | None = None
+    publish_logs: bool = False  # copy build logs of cells beside the publications; the support matrix links to them
     base_url: str | None = None  # of the published repository, for the .repo file and package; None: file://<repo>
     fail_fast: bool = False
     compile: bool = True  # False: what was compiled before is packed and signed, nothing new is compiled

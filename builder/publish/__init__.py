@@ -11,10 +11,14 @@ from builder.publish.generations import (
     rollback,
 )
 from builder.publish.publish import publish
+from builder.publish.site import LOGS, Bytes, CurrentSupport, update_site
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.verify import PublicationReport, verify_publication
 
 __all__ = [
+    "LOGS",
+    "Bytes",
+    "CurrentSupport",
     "Generation",
     "Proof",
     "PublicationReport",
@@ -26,6 +30,7 @@ __all__ = [
     "publish",
     "read_generation",
     "rollback",
+    "update_site",
     "verify_publication",
     "with_former",
 ]

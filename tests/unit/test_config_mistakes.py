@@ -113,6 +113,17 @@ IN_MATRIX = [
         "distributions.lab9.buildroot.packages: empty; at least one is needed",
     ),
     ("live: false", "live: no", None),
+    ("live: false", "built: 2025-05-20T13:05Z\n    live: false", None),
+    (
+        "live: false",
+        "built: May 2025\n    live: false",
+        "kernels[4].built: 'May 2025' is not a time in UTC, as in \"2025-05-20T13:05Z\"",
+    ),
+    (
+        "live: false",
+        "published: 2025-05-20T13:05:00Z\n    live: false",
+        'kernels[4].published: 2025-05-20T13:05:00Z is not text to YAML: quote it ("2025-05-20T13:05:00Z")',
+    ),
     ("live: false", "live: 0", "kernels[4].live: '0' stands here, true or false is wanted"),
     ("dist_tag: .lab9", "dist_tag: lab9", "distributions.lab9.dist_tag: 'lab9' is not a dot and letters, as in .el9"),
     (

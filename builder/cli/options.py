@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -219,6 +220,16 @@ def rebuild_options(function: F) -> F:
 def doctor_options(function: F) -> F:
     """Everything that a run depends on."""
     return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN, *_SIGN], function)
+
+
+def repo_options(function: F) -> F:
+    """--work, --repo and --json: verbs about publications alone; they get ``repo_path`` and ``as_json``."""
+
+    @functools.wraps(function)
+    def wrapper(*, work: Path, repo: Path | None, **options: Any) -> Any:
+        return function(repo_path=(repo or work / "repo").absolute(), **options)
+
+    return _apply([*_WORK[:2], _CONFIG[1]], wrapper)  # type: ignore[return-value]  # its options are click's to know
 
 
 def sign_options(function: F) -> F:

@@ -11,6 +11,10 @@ from builder.publish.generations import (
     rollback,
 )
 from builder.publish.publish import publish
+from builder.publish.push_rsync import RsyncTarget
+from builder.publish.push_s3 import S3Target
+from builder.publish.pushed import Pushed
+from builder.publish.serving import PublicationServer
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.verify import PublicationReport, verify_publication
 
@@ -18,7 +22,11 @@ __all__ = [
     "Generation",
     "Proof",
     "PublicationReport",
+    "PublicationServer",
+    "Pushed",
     "Repository",
+    "RsyncTarget",
+    "S3Target",
     "client_repository",
     "current_generation",
     "find_generation",

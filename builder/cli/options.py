@@ -237,6 +237,23 @@ def sign_options(function: F) -> F:
     return _apply(_SIGN, function)
 
 
+def push_options(function: F) -> F:
+    """--push: verbs that publish."""
+    option = click.option(
+        "--push",
+        multiple=True,
+        metavar="TARGET",
+        envvar="REPOBUILD_PUSH",
+        help="Then send the publications there, as `repobuild push` does (repeatable).",
+    )
+    return _apply([option], function)
+
+
+def key_options(function: F) -> F:
+    """Whose signature: verbs that sign without publishing."""
+    return _apply(_SIGN[:3], function)
+
+
 _NOT_SETTINGS = {"as_json", "dry_run"}
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from builder.cli.options import repo_options
+from builder.cli.options import key_options, repo_options
 from builder.cli.output import command, people, print_json
+from builder.pipeline.bundles import make_bundle, place_bundle
 from builder.pipeline.push import KEEP_DAYS, push_all
 from builder.pipeline.serve import open_server
+from builder.sign import Signer
 
 
 @click.command()
@@ -82,4 +85,74 @@ def serve(repo_path: Path, as_json: bool, host: str, port: int, verbose: bool) -
             server.serve_forever()
 
 
-VERBS = (push, serve)
+@click.command()
+@click.argument("distribution")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write."
+)
+@click.option("--arch", default="x86_64", show_default=True)
+@click.option("--stream", "streams", multiple=True, metavar="NAME", help="Only this stream (repeatable).")
+@click.option("--kernel", "kernels", multiple=True, metavar="GLOB", help="Only modules of these kernels (repeatable).")
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An earlier bundle: leave out what it brought.",
+)
+@repo_options
+@key_options
+@command
+def bundle(
+    distribution: str,
+    output: Path,
+    repo_path: Path,
+    gnupghome: Path | None,
+    signing_key: str | None,
+    passphrase_fd: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write the current publication, or some streams and kernels of it, to one signed file for a site without network.
+
+    \b
+    Example:
+      repobuild bundle el9 -o el9.bundle --stream r580-open --kernel '5.14.0-6*' --gnupghome ./keys
+      repobuild bundle el9 -o el9-2.bundle --since el9.bundle --gnupghome ./keys
+    """
+    if gnupghome is None:
+        raise click.UsageError("--gnupghome: a bundle is signed by the key of its publication")
+    signer = Signer.open(gnupghome.absolute(), signing_key, passphrase_fd)
+    made = make_bundle(repo_path, output, distribution, signer, **options)
+    if as_json:
+        print_json(asdict(made))
+    else:
+        text = f"{output}: {len(made.streams)} streams, {made.carried} of {made.files} files, {made.size} bytes"
+        people().print(f"{text}; publication {made.digest[:12]}", markup=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key to trust. [default: the one that is published in --repo already]",
+)
+@click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]")
+@repo_options
+@command
+def unbundle(file: Path, key_file: Path | None, base_url: str | None, repo_path: Path, as_json: bool) -> None:
+    """Look at everything that a bundle carries, then make it the current publication of --repo by one rename.
+
+    \b
+    Example:
+      repobuild unbundle el9.bundle --repo /srv/www/repo --key RPM-GPG-KEY-example
+    """
+    placed = place_bundle(file, repo_path, key_file, base_url)
+    if as_json:
+        print_json({"distribution": placed.distribution, "arch": placed.arch, "digest": placed.digest})
+    else:
+        what = f"{placed.distribution}/{placed.arch} is {placed.digest[:12]}, {placed.packages} packages"
+        people().print(f"{what}, at {placed.current}", markup=False, soft_wrap=True)
+
+
+VERBS = (push, serve, bundle, unbundle)

@@ -1,4 +1,4 @@
-"""The read-only server: parts, headers, nothing outside; and no client ever sees a mixture while publications change."""
+"""The read-only server: parts, headers, nothing outside; no client sees a mixture while publications change."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -123,7 +124,15 @@ def _read(folder: Path, name: str) -> bytes:
 
 def test_200_switches_under_four_polling_clients_show_no_mixture_and_nothing_unsigned(source: Source, url: str) -> None:
     """Each client polls all that a repository has; each of its rounds must be one generation, whole and signed."""
+    link = source.repository.root / AT
     done = Event()
+
+    def look() -> Counter[str]:  # follows the link once a round, as a file:// client or a mirror does
+        found: Counter[str] = Counter()
+        while not done.is_set() or not found:
+            generation = generation_seen(partial(_read, link.resolve(strict=True)), source)
+            found["refused" if generation is None else generation.digest] += 1
+        return found
 
     def poll(number: int) -> Counter[str]:
         found: Counter[str] = Counter()
@@ -148,7 +157,7 @@ def test_200_switches_under_four_polling_clients_show_no_mixture_and_nothing_uns
         finally:
             done.set()
         found = [client.result() for client in clients]
-    rounds = sum(found, Counter())
+    rounds: Counter[str] = sum(found, Counter())
     assert set(rounds) <= {source.a.digest, source.b.digest}
     assert all(found)
 

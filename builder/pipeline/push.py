@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from builder.errors import TargetError
 from builder.publish import Generation, Pushed, Repository, RsyncTarget, S3Target, read_generation
 from builder.store import Bucket
+from builder.tools.rsync import host_of
 
 KEEP_DAYS = 7.0
 _DAY = 86400.0  # seconds
@@ -41,7 +41,7 @@ def open_target(url: str, *, ssh_config: Path | None = None, step: Callable[[str
         return RsyncTarget(url, url, step=step)
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return RsyncTarget(url, unquote(parts.path), step=step)
-    if re.fullmatch(r"([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^:].*", url) and not parts.netloc:
+    if host_of(url) is not None:
         return RsyncTarget(url, url, ssh_config=ssh_config, step=step)
     if "://" not in url and ":" not in url and not url.startswith("-"):
         return RsyncTarget(url, str(Path(url).absolute()), step=step)

@@ -22,7 +22,7 @@ from builder.publish.order import Role, is_immutable, role_of
 from builder.publish.pushed import Pushed, refuse_other_bytes
 from builder.publish.target_state import STATES, TargetState, read_state, state_name, write_state
 from builder.publish.tree_files import own_files, root_files
-from builder.tools.rsync import rsync
+from builder.tools.rsync import Rsync, open_rsync
 
 _LINK_DESTS = 20  # rsync takes no more
 
@@ -40,29 +40,45 @@ class RsyncTarget:
 
     def push(self, repository: Repository, generation: Generation, *, now: float, keep: float) -> Pushed:
         """Make a generation the current one there; see ``pipeline.push``. Call while ``repository.writing``."""
-        with tempfile.TemporaryDirectory() as made:
-            tmp = Path(made)
-            self._prepare(tmp / "empty", generation)
-            there = Repository(tmp / "there")
-            state = self._look(there.root, generation)
-            current = there.current(generation.distribution, generation.arch)
-            known = [g for g in there.find(generation.distribution, generation.arch) if g.digest != generation.digest]
-            refuse_other_bytes(self.url, reuse_faults(generation.files, {g.digest: g.files for g in known}))
-            self._check_key(repository, there.root)
-            state = state.begin(generation.digest, {})
-            self._put_state(tmp, generation, state)
-            before = [d for d in (current, *state.generations) if d and d != generation.digest]
-            expired = state.expired(now, keep)
-            with repository.aside() as aside:
-                staged = aside / generation.digest
-                added = _stage(repository, generation, [d for d in before if d not in expired], staged)
-                self._put_content(staged, generation, known, live=current == generation.digest)
-            self._put_root(repository, generation, manifest=False)
-            self._switch(tmp, generation)
-            self._put_root(repository, generation, manifest=True)
-            state = state.switched(generation.digest, now)
-            self._put_state(tmp, generation, state)
-            self._remove(tmp / "empty", generation, state, expired)
+        with tempfile.TemporaryDirectory() as made, open_rsync(self._place, self._ssh_config) as rsync:
+            push = _Push(self.url, self._place, rsync, self._step, Path(made))
+            return push.run(repository, generation, now=now, keep=keep)
+
+
+class _Push:
+    """One push of one generation."""
+
+    def __init__(self, url: str, place: str, rsync: Rsync, step: Callable[[str], object], tmp: Path) -> None:
+        self.url = url
+        self._place = place
+        self._rsync = rsync
+        self._step = step
+        self._tmp = tmp
+
+    def run(self, repository: Repository, generation: Generation, *, now: float, keep: float) -> Pushed:
+        """See RsyncTarget."""
+        tmp = self._tmp
+        self._prepare(tmp / "empty", generation)
+        there = Repository(tmp / "there")
+        state = self._look(there.root, generation)
+        current = there.current(generation.distribution, generation.arch)
+        known = [g for g in there.find(generation.distribution, generation.arch) if g.digest != generation.digest]
+        refuse_other_bytes(self.url, reuse_faults(generation.files, {g.digest: g.files for g in known}))
+        self._check_key(repository, there.root)
+        state = state.begin(generation.digest, {})
+        self._put_state(tmp, generation, state)
+        before = [d for d in (current, *state.generations) if d and d != generation.digest]
+        expired = state.expired(now, keep)
+        with repository.aside() as aside:
+            staged = aside / generation.digest
+            added = _stage(repository, generation, [d for d in before if d not in expired], staged)
+            self._put_content(staged, generation, known, live=current == generation.digest)
+        self._put_root(repository, generation, manifest=False)
+        self._switch(tmp, generation)
+        self._put_root(repository, generation, manifest=True)
+        state = state.switched(generation.digest, now)
+        self._put_state(tmp, generation, state)
+        self._remove(tmp / "empty", generation, state, expired)
         return Pushed(
             target=self.url,
             distribution=generation.distribution,
@@ -79,7 +95,7 @@ class RsyncTarget:
             (empty / name).mkdir(parents=True)
         self._step("folders")
         with self._failures("make its folders"):
-            self._rsync(f"{empty}/", f"{self._place}/")
+            self._rsync.copy([f"{empty}/"], f"{self._place}/")
 
     def _look(self, to: Path, generation: Generation) -> TargetState:
         """Fetch records, state, key and symlink: the truth about the target."""
@@ -88,7 +104,7 @@ class RsyncTarget:
         wanted = (*records, f"/{STATES}/", f"/{STATES}/*", f"/{KEY_FILE}", *mine)
         to.mkdir()
         with self._failures("be read"):
-            self._rsync(f"{self._place}/", f"{to}/", *(f"--include={p}" for p in wanted), "--exclude=*")
+            self._rsync.copy([f"{self._place}/"], f"{to}/", *(f"--include={p}" for p in wanted), "--exclude=*")
         (to / ".generations").mkdir(exist_ok=True)
         link = to / generation.distribution / generation.arch
         if link.exists() and not link.is_symlink():
@@ -122,12 +138,12 @@ class RsyncTarget:
         delete = [] if live else ["--delete-after"]
         self._step("content")
         with self._failures("get the packages"):
-            self._rsync(f"{staged}/", at, f"--exclude=/{RECORD}", *links, *delete)
+            self._rsync.copy([f"{staged}/"], at, f"--exclude=/{RECORD}", *links, *delete)
             pools = ("--exclude=/Packages/", "--exclude=/SRPMS/")
-            self._rsync(f"{staged}/", at, f"--exclude=/{RECORD}", "--checksum", *pools)
+            self._rsync.copy([f"{staged}/"], at, f"--exclude=/{RECORD}", "--checksum", *pools)
         self._step("record")
         with self._failures("get the record"):
-            self._rsync(staged / RECORD, at, "--checksum")
+            self._rsync.copy([staged / RECORD], at, "--checksum")
 
     def _put_root(self, repository: Repository, generation: Generation, *, manifest: bool) -> None:
         """Files beside the distributions: keys and ``.repo`` files before the switch, signed records after it."""
@@ -139,36 +155,32 @@ class RsyncTarget:
         self._step(f"root files{' (records)' if manifest else ''} of {generation.distribution}")
         with self._failures("get keys and .repo files"):
             if files:
-                self._rsync(files, f"{self._place}/", "--checksum")
+                self._rsync.copy(files, f"{self._place}/", "--checksum")
 
     def _switch(self, tmp: Path, generation: Generation) -> None:
-        link = tmp / "link" / generation.arch
-        link.parent.mkdir()
+        link = tmp / "link" / generation.distribution / generation.arch
+        link.parent.mkdir(parents=True)
         link.symlink_to(Path("..", ".generations", generation.digest))
         self._step("switch")
-        with self._failures("be switched"):
-            self._rsync(link, f"{self._place}/{generation.distribution}/")
+        with self._failures("be switched"):  # from the top: a daemon takes the .. away of a link on its first level
+            self._rsync.copy([f"{tmp}/link/"], f"{self._place}/")
 
     def _put_state(self, tmp: Path, generation: Generation, state: TargetState) -> None:
         file = tmp / state_name(generation.distribution, generation.arch).rsplit("/", 1)[-1]
         file.write_bytes(write_state(state))
         self._step("state")
         with self._failures("remember what it has"):
-            self._rsync(file, f"{self._place}/{STATES}/", "--checksum")
+            self._rsync.copy([file], f"{self._place}/{STATES}/", "--checksum")
 
     def _remove(self, empty: Path, generation: Generation, state: TargetState, expired: tuple[str, ...]) -> None:
         """Generations that no client needs any more: an empty folder is mirrored over each, the rest is excluded."""
         if not expired:
             return
-        names = [f"--include=/{digest}/***" for digest in expired]
+        names = [*(f"--include=/{digest}/***" for digest in expired), "--exclude=*"]
         self._step("remove")
         with self._failures("forget old generations"):
-            self._rsync(f"{empty}/.generations/", f"{self._place}/.generations/", "--delete", *names, "--exclude=*")
+            self._rsync.copy([f"{empty}/.generations/"], f"{self._place}/.generations/", "--delete", *names)
         self._put_state(empty.parent, generation, state.without(expired))
-
-    def _rsync(self, source: str | Path | list[str], target: str | Path, *options: str) -> None:
-        sources = source if isinstance(source, list) else [source]
-        rsync(sources, target, *options, ssh_config=self._ssh_config)
 
     @contextmanager
     def _failures(self, what: str) -> Iterator[None]:

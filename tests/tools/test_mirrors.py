@@ -24,12 +24,12 @@ AT = "lab9/x86_64"
 
 @pytest.fixture
 def switching(source: Source) -> Iterator[tuple[str, list[str]]]:
-    """A server that switches from A to B when repomd.xml of A was just asked for; its address and what was asked."""
-    asked: list[str] = []
+    """Its address, and what was asked since that list was cleared: when repomd.xml then is, it switches to B."""
+    asked = ["not yet"]
 
     def log(line: str) -> None:
         asked.append(line.split('"')[1].split()[1])
-        if asked.count(f"/{AT}/repodata/repomd.xml") == 1:
+        if asked == [f"/{AT}/repodata/repomd.xml"]:
             source.make_current(source.b)
 
     with PublicationServer(source.repository.root, "127.0.0.1", 0, log) as server:
@@ -47,7 +47,8 @@ def client(shop: Shop, switching: tuple[str, list[str]], tmp_path: Path) -> Iter
     key = tmp_path / "key.asc"
     key.write_bytes(shop.signer.public_key())
     made = Client(tmp_path / "client", f"{switching[0]}/{AT}", key)
-    made.base[made.base.index("--setopt=plugins=0")] = "--setopt=plugins=1"  # reposync is one
+    made.dnf("makecache")  # takes up the key, and asks for everything again because of that
+    switching[1].clear()
     yield made
     made.close()
 
@@ -57,7 +58,8 @@ def test_reposync_in_mid_switch_makes_the_mirror_it_began(
 ) -> None:
     to = tmp_path / "mirror"
     words = ("--repoid", "lab", "--download-path", str(to), "--norepopath", "--download-metadata", "--gpgcheck")
-    client.dnf("reposync", *words)
+    client.base.append("--setopt=plugins=1")  # reposync is one
+    client.dnf("reposync", "--refresh", *words)
     assert source.repository.current(*AT.split("/")) == source.b.digest  # it was in mid-switch
     former = f"/{AT}/Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
     assert switching[1].index(f"/{AT}/repodata/repomd.xml") < switching[1].index(former)
@@ -68,7 +70,7 @@ def test_reposync_in_mid_switch_makes_the_mirror_it_began(
 def test_a_client_in_mid_switch_installs_what_it_was_offered(
     source: Source, switching: tuple[str, list[str]], client: Client
 ) -> None:
-    client.dnf("module", "install", "nvidia-driver:r535-open")  # a stream that B has no more
+    client.dnf("--refresh", "module", "install", "nvidia-driver:r535-open")  # a stream that B has no more
     assert "nvidia-driver-535.261.03-1.lab9" in client.installed()
     assert source.repository.current(*AT.split("/")) == source.b.digest
 
@@ -77,7 +79,12 @@ def _read(folder: Path, name: str) -> bytes:
     return (folder / name).read_bytes()
 
 
-def test_rsync_while_publications_are_switched_makes_one_of_them_whole(source: Source, tmp_path: Path) -> None:
+def _mirror(link: Path, to: Path) -> bool:
+    """False when rsync itself says that it failed: some versions refuse a link that changes while they follow it."""
+    return subprocess.run(["rsync", "-a", f"{link}/", f"{to}/"], check=False, timeout=60).returncode == 0
+
+
+def test_rsync_while_publications_are_switched_makes_one_of_them_whole_or_fails(source: Source, tmp_path: Path) -> None:
     need("rsync")
     link = source.repository.root / AT
     done = Event()
@@ -94,8 +101,10 @@ def test_rsync_while_publications_are_switched_makes_one_of_them_whole(source: S
         try:
             for number in range(10):
                 to = tmp_path / f"mirror{number}"
-                subprocess.run(["rsync", "-a", f"{link}/", f"{to}/"], check=True, timeout=60)
-                assert generation_seen(partial(_read, to), source) is not None
+                if _mirror(link, to):
+                    assert generation_seen(partial(_read, to), source) is not None
         finally:
             done.set()
         switching.result()
+    assert _mirror(link, tmp_path / "mirror")
+    assert generation_seen(partial(_read, tmp_path / "mirror"), source) is not None

@@ -222,6 +222,20 @@ class VerifyError(RepobuildError):
     code = "verify"
 
 
+class TargetError(RepobuildError):
+    """A publication cannot be sent to a target; its clients see the publication that they saw before."""
+
+    exit_code = 52
+    code = "target"
+
+
+class BundleError(RepobuildError):
+    """A bundle cannot be made, or is damaged, foreign or incomplete; nothing was placed."""
+
+    exit_code = 53
+    code = "bundle"
+
+
 class StoreError(RepobuildError):
     """The store or its ledger is damaged or of another version."""
 

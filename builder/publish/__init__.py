@@ -1,5 +1,6 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
+from builder.publish.bundle import Manifest, open_tar, trusted_manifest, write_bundle
 from builder.publish.clients import client_repository
 from builder.publish.former import with_former
 from builder.publish.generations import (
@@ -11,8 +12,14 @@ from builder.publish.generations import (
     rollback,
 )
 from builder.publish.publish import publish
+from builder.publish.push_rsync import RsyncTarget
+from builder.publish.push_s3 import S3Target
+from builder.publish.pushed import Pushed
+from builder.publish.selection import select, write_selection
+from builder.publish.serving import PublicationServer
 from builder.publish.site import LOGS, Bytes, CurrentSupport, update_site
 from builder.publish.transitions import Proof, prove_transitions
+from builder.publish.unbundle import unbundle
 from builder.publish.verify import PublicationReport, verify_publication
 
 __all__ = [
@@ -20,17 +27,28 @@ __all__ = [
     "Bytes",
     "CurrentSupport",
     "Generation",
+    "Manifest",
     "Proof",
     "PublicationReport",
+    "PublicationServer",
+    "Pushed",
     "Repository",
+    "RsyncTarget",
+    "S3Target",
     "client_repository",
     "current_generation",
     "find_generation",
+    "open_tar",
     "prove_transitions",
     "publish",
     "read_generation",
     "rollback",
+    "select",
+    "trusted_manifest",
+    "unbundle",
     "update_site",
     "verify_publication",
     "with_former",
+    "write_bundle",
+    "write_selection",
 ]

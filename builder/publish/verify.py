@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -93,6 +94,7 @@ class _Looking:
         self.tmp = tmp
         self.seen = set() if seen is None else seen
         self.faults: list[str] = []
+        self.omitted: frozenset[str] = frozenset()  # packages of kernels that a bundle was made without
         self.named: ModuleIndex | None = None  # the streams, where they stand in package names
 
     def run(self, with_repos: Sequence[str]) -> PublicationReport:
@@ -117,6 +119,7 @@ class _Looking:
             with self.location.open(RECORD) as path:
                 record = path.read_bytes()
                 self.named = next(iter(read_named_streams(record)), None)
+                self.omitted = frozenset(json.loads(record).get("omitted", ()))
                 return read_trees(record)
         except MissingFileError:
             return ()
@@ -130,6 +133,7 @@ class _Looking:
         tmp.mkdir()
         place = Location(f"{self.location.name.rstrip('/')}/{tree.folder}", tmp)
         inside = _Looking(place, self.public_key, tmp, self.seen)
+        inside.omitted = self.omitted
         counts = inside._look(tree, base)
         self.faults.extend(f if f.startswith("stream ") else f"{tree.folder}/{f}" for f in inside.faults)
         if tree.default:
@@ -161,7 +165,7 @@ class _Looking:
             self.faults.extend(self._release({p.sha256 for p in packages if p.nevra.name == _RELEASE}))
         requirements = 0
         if index is not None and packages:
-            requirements, found = closure_faults(metadata["primary"], packages, index, base)
+            requirements, found = closure_faults(metadata["primary"], packages, index, base, self.omitted)
             self.faults.extend(found)
         return len(index.streams) if index else 0, len(metadata), requirements
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from tests.lab.distro import LabDistro
 from tests.need import need
 from tests.tools import building
 from tests.tools.publishing import make_rpms
+from tests.tools.serving import served
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +151,8 @@ def test_a_build_that_takes_too_long_is_stopped(build: Build) -> None:
 
 
 def test_a_build_has_no_network_not_even_the_hosts_loopback(build: Build) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        port = server.server_address[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         with pytest.raises(BuildError) as caught:
             build(before=f"test $(wc -l < /proc/net/dev) = 3 && echo only lo; : < /dev/tcp/127.0.0.1/{port}")
     assert "only lo" in caught.value.details
@@ -300,7 +301,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def url(signed: Path) -> Iterator[str]:
-    with building.served(signed) as address:
+    with served(signed) as address:
         yield address
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import shutil
-import threading
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from builder.publish import verify_publication
 from builder.publish.modulemd import content_context
 from builder.tools.createrepo import write_metadata
 from tests.tools.publishing import EPOCH, Shop, content_of, make_rpms, put_path, sign_all, stream
+from tests.tools.serving import served
 from tests.tools.tampering import alter_modules, alter_repomd, flip, overwrite, reindex, resign
 
 DRIVER = "Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
@@ -237,29 +234,11 @@ def test_a_conditional_dependency_on_a_kmod_that_the_stream_lacks(shop: Shop, tm
     )
 
 
-@pytest.fixture
-def served(repo: Path) -> Iterator[str]:
-    """The repository over http."""
-    handler = partial(_Quiet, directory=str(repo))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        """Nothing on the console."""
-
-
-def test_a_repository_over_http_is_looked_at_in_the_same_way(
-    served: str, shop: Shop, repo: Path, tmp_path: Path
-) -> None:
-    assert look(served, shop, tmp_path) == ()
-    (repo / DRIVER).unlink()
-    assert look(served, shop, tmp_path) == (f"{DRIVER}: missing (HTTP 404)",)
+def test_a_repository_over_http_is_looked_at_in_the_same_way(shop: Shop, repo: Path, tmp_path: Path) -> None:
+    with served(repo) as url:
+        assert look(url, shop, tmp_path) == ()
+        (repo / DRIVER).unlink()
+        assert look(url, shop, tmp_path) == (f"{DRIVER}: missing (HTTP 404)",)
 
 
 def test_all_faults_are_reported_together(shop: Shop, repo: Path, tmp_path: Path) -> None:

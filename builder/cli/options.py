@@ -180,6 +180,13 @@ _SIGN = [
     ),
     click.option("--signing-key", metavar="FINGERPRINT", help="Which key of it. [default: its only secret key]"),
     click.option("--passphrase-fd", type=int, metavar="FD", help="File descriptor to read the passphrase from."),
+    click.option(
+        "--least-sequence",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="Number the publication at least so: where a lost --repo is made anew.",
+    ),
     click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
 ]
 

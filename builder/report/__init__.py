@@ -5,9 +5,11 @@ from builder.report.difference import Difference, Published, difference
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
+from builder.report.provenance import provenance, provenance_schema
 from builder.report.retention import print_retention
 from builder.report.run_metrics import RunNumbers, write_metrics
 from builder.report.run_summary import count_lines, markdown
+from builder.report.sbom import sbom
 from builder.report.support_matrix import support_json, support_matrix
 
 __all__ = [
@@ -24,6 +26,9 @@ __all__ = [
     "print_actions",
     "print_retention",
     "print_support_matrix",
+    "provenance",
+    "provenance_schema",
+    "sbom",
     "stream_gpus",
     "support_files",
     "support_json",

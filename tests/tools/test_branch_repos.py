@@ -16,6 +16,7 @@ from builder.sign import Signer, new_key
 from tests.golden import sample
 from tests.need import need
 from tests.tools.branch_repos import PROFILE, BranchRepos, Host
+from tests.tools.publishing import TERMS
 from tests.tools.stream_repository import STREAMS, WITH_MODULES, Repository
 from tests.tools.tampering import flip
 
@@ -294,7 +295,7 @@ def test_the_gate_names_a_tree_that_is_half(missing: str, said: str, repos: Bran
     assert len(half) == len(streams["r550"]) - 1
     content = repos.content({**streams, "r550": half})
     sign = partial(repos.signer.sign_detached, epoch=1)
-    made = publish(content, tmp_path / "half", public_key=repos.signer.public_key(), sign=sign, epoch=1)
+    made = publish(content, tmp_path / "half", public_key=repos.signer.public_key(), sign=sign, epoch=1, terms=TERMS)
     faults = prove_transitions(made.path, None).faults
     assert faults
     assert all("r550" in fault.partition(" on ")[0] for fault in faults), faults
@@ -304,7 +305,9 @@ def test_the_gate_names_a_tree_that_is_half(missing: str, said: str, repos: Bran
 def test_a_stream_that_no_package_selects_is_refused(repos: BranchRepos, tmp_path: Path) -> None:
     content = repos.content({"r550": [a for a in repos.streams["r550"] if a.nevra.name != RELEASE]})
     with pytest.raises(PublishError, match="stream r550: no package selects it, or one of another stream"):
-        publish(content, tmp_path / "none", public_key=repos.signer.public_key(), sign=lambda _: b"", epoch=1)
+        publish(
+            content, tmp_path / "none", public_key=repos.signer.public_key(), sign=lambda _: b"", epoch=1, terms=TERMS
+        )
 
 
 def test_another_default_tree_is_refused_until_it_names_the_one_whose_place_it_takes(
@@ -314,7 +317,9 @@ def test_another_default_tree_is_refused_until_it_names_the_one_whose_place_it_t
         streams = {name: repos.streams[name] for name in ("r535", "r550")}
         content = repos.content(streams, default=default, instead_of=instead_of)
         sign = partial(repos.signer.sign_detached, epoch=1)
-        return publish(content, tmp_path / "repo", public_key=repos.signer.public_key(), sign=sign, epoch=1).digest
+        return publish(
+            content, tmp_path / "repo", public_key=repos.signer.public_key(), sign=sign, epoch=1, terms=TERMS
+        ).digest
 
     put("r535")
     with pytest.raises(PublishError, match="the default stream would change from 'r535' to 'r550'"):

@@ -138,6 +138,10 @@ ATTACKS: dict[str, tuple[Callable[[Shop, Path], None], str]] = {
     "altered RPM under re-signed metadata": (_altered_under_resigned_metadata, "GPG check FAILED"),
     "unsigned RPM": (_unsigned_rpm, f"Package {OLD}.x86_64.rpm is not signed"),
     "RPM signed by a foreign key": (_foreign_rpm, f"Public key for {OLD}.x86_64.rpm is not installed"),
+    "truncated RPM": (
+        lambda _shop, repo: overwrite(repo / DRIVER, (repo / DRIVER).read_bytes()[:2000]),
+        "has incorrect checksum",
+    ),
     "altered modules.yaml": (
         lambda _shop, repo: alter_modules(repo),
         "Downloading successful, but checksum doesn't match",

@@ -23,6 +23,8 @@ class Verified:
         manifest, content = self.report.manifest, self.report.content
         return {
             **(content.counts() if content else {}),
+            "distribution": manifest.distribution,
+            "arch": manifest.arch,
             "files": len(manifest.files),
             "publication": manifest.publication,
             "sequence": manifest.sequence,
@@ -36,9 +38,10 @@ class Verified:
         """For people."""
         manifest, content = self.report.manifest, self.report.content
         counts = content.counts() if content else {"files listed, not read": len(manifest.files)}
+        of = f"{manifest.distribution}/{manifest.arch}"
         return [
             "ok: " + ", ".join(f"{value} {name}" for name, value in counts.items()),
-            f"number {manifest.sequence}, issued {manifest.issued}, to be believed until {manifest.expires}",
+            f"number {manifest.sequence} of {of}, issued {manifest.issued}, to be believed until {manifest.expires}",
         ]
 
 

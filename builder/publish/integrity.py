@@ -143,7 +143,10 @@ class _Look:
         except ValueError as exc:
             self.faults.append(f"{MANIFEST}: signed, but not a manifest of this version: {exc}")
             return None
-        return _Signed(data=data, key=fingerprint_of(signers[0]), manifest=manifest)
+        key = fingerprint_of(signers[0])
+        if manifest.key != key:
+            self.faults.append(Fault(f"{MANIFEST}: says that {manifest.key} signs it, {key} does", UntrustedError))
+        return _Signed(data=data, key=key, manifest=manifest)
 
     def _history(self, signed: _Signed, seen: SeenFile | None) -> Iterator[str]:
         """Has a newer one been seen here? From now on this one has, whatever else is wrong: its signature is good."""
@@ -151,12 +154,16 @@ class _Look:
             return
         here = Sight(
             location=self.location.name.rstrip("/"),
+            of=f"{signed.manifest.distribution}/{signed.manifest.arch}",
             key=signed.key,
             sequence=signed.manifest.sequence,
             manifest=hashlib.sha256(signed.data).hexdigest(),
             issued=signed.manifest.issued,
         )
         before = seen.newest(here.location, [fingerprint_of(key) for key in self.keys])
+        if before is not None and before.of != here.of:
+            yield Fault(f"{MANIFEST}: is of {here.of}; {before.of} was seen here before", RolledBackError)
+            return  # its number says nothing about this place
         if before is not None and before.sequence > here.sequence:
             yield Fault(
                 f"{MANIFEST}: number {here.sequence} of {here.issued}, but number {before.sequence} of {before.issued} "

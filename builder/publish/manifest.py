@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 MANIFEST = "publication-manifest.json"
 _SIGNATURE = "publication-manifest."
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-MAX_BYTES = 256 << 20  # of a manifest that is read: a million files; what is longer is an attack
+MAX_BYTES = 64 << 20  # of a manifest that is read: a quarter of a million files; what is longer is an attack
 MAX_SIGNATURE = 64 << 10  # bytes
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -22,6 +22,7 @@ class Sight(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     location: str
+    of: str  # <distribution>/<arch>
     key: str  # fingerprint
     sequence: Annotated[int, Field(ge=1)]
     manifest: str  # sha256 of its bytes

@@ -56,6 +56,7 @@ def originals(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "made/lab9/x86_64", folder / "before")
     put(shop, two_streams(shop.rpms), folder / "made")
     shutil.copytree(folder / "made/lab9/x86_64", folder / "now")
+    put(shop, replace(older(shop), distribution="lab8", platform="lab8"), folder / "eight", replace(TERMS, sequence=9))
     put(shop, older(shop), folder / "forked", replace(TERMS, sequence=2))
     shutil.copytree(folder / "forked/lab9/x86_64", folder / "fork")
     return folder
@@ -158,6 +159,14 @@ def test_two_publications_of_one_number_are_told_apart(repo: Path, looker: Looke
     assert "number 2 was seen here with other content" in words
 
 
+def test_a_publication_of_another_distribution_is_told_from_the_one_of_this_place(repo: Path, looker: Looker) -> None:
+    looker.see(repo)
+    shutil.rmtree(repo)
+    shutil.copytree(repo.parent / "eight/lab8/x86_64", repo)
+    expected = f"{MANIFEST}: is of lab8/x86_64; lab9/x86_64 was seen here before"
+    assert looker.fault(repo) == (RolledBackError, expected)
+
+
 def test_a_publication_that_nobody_vouches_for_any_more_is_expired(repo: Path, looker: Looker) -> None:
     looker.see(repo, now=EPOCH + 30 * DAY - 1)
     kind, words = looker.fault(repo, now=EPOCH + 30 * DAY)
@@ -190,11 +199,18 @@ def _garble(shop: Shop, repo: Path) -> None:
     (repo / signature_name(b"[]\n")).write_bytes(signature)
 
 
+def _misname_the_key(shop: Shop, repo: Path) -> None:
+    data = (repo / MANIFEST).read_bytes().replace(shop.signer.fingerprint.encode(), b"A" * 40)
+    overwrite(repo / MANIFEST, data)
+    (repo / signature_name(data)).write_bytes(shop.signer.sign_detached(repo / MANIFEST, epoch=EPOCH))
+
+
 HARM: dict[str, tuple[Callable[[Shop, Path], object], type[VerifyError], str]] = {
     "no manifest": (lambda _s, repo: (repo / MANIFEST).unlink(), UntrustedError, f"{MANIFEST}: missing"),
     "altered manifest": (lambda _s, repo: _alter(repo / MANIFEST), UntrustedError, f"{MANIFEST}: not signed"),
     "foreign manifest": (_resign_manifest, UntrustedError, f"{MANIFEST}: signed by another key"),
     "no manifest at all": (_garble, VerifyError, f"{MANIFEST}: signed, but not a manifest of this version"),
+    "manifest of another key": (_misname_the_key, UntrustedError, f"{MANIFEST}: says that {'A' * 40} signs it"),
     "missing file": (lambda _s, repo: (repo / SUPPORT).unlink(), ContentsError, f"{SUPPORT}: missing"),
     "missing RPM": (lambda _s, repo: (repo / DRIVER).unlink(), ContentsError, f"{DRIVER}: missing"),
     "extra file": (

@@ -187,6 +187,13 @@ _SIGN = [
         envvar="REPOBUILD_PUBLISH_LOGS",
         help="Put the cells' build logs beside the publications; the support matrix links to them.",
     ),
+    click.option(
+        "--least-sequence",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="Number the publication at least so: where a lost --repo is made anew.",
+    ),
     click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
 ]
 

@@ -201,20 +201,34 @@ def resign(as_json: bool, **options: Any) -> None:
 @click.argument("digest", required=False)
 @click.option("--arch", default="x86_64", show_default=True)
 @look_options
+@sign_options
 @command
 def rollback(distribution: str, digest: str | None, arch: str, as_json: bool, **options: Any) -> None:
     """Make another publication current again: the one before, or the one whose digest begins so (forward, too).
 
+    With the key it gets a new number, so that whoever verifies it takes it for the newest word; without, dnf follows
+    and `repobuild verify` calls it rolled back.
+
     \b
     Example:
-      repobuild rollback el9 --work /srv/repobuild
+      repobuild rollback el9 --work /srv/repobuild --gnupghome ./keys
       repobuild rollback el9 3f2a --work /srv/repobuild
     """
     publication = rollback_to(make_settings(options), distribution, arch, digest)
     if as_json:
-        print_json({"distribution": distribution, "arch": arch, "digest": publication.digest})
+        print_json(
+            {
+                "distribution": distribution,
+                "arch": arch,
+                "digest": publication.digest,
+                "changed": publication.changed,
+                "renewed": publication.renewed,
+            }
+        )
     else:
         people().print(f"{distribution}/{arch} is {publication.digest}")
+        if publication.changed and not publication.renewed:
+            people().print("its manifest has its former number: the same with --gnupghome gives it a new one")
 
 
 VERBS = (matrix, fetch, render, build, qualify, sign, publish, resign, rollback)

@@ -31,6 +31,7 @@ class Settings:
     retries: int = RETRIES  # of what may pass by itself: a server that does not answer, a lost mirror
     min_free: int | None = None  # GiB that must be free before anything is started; None: what is thought to be needed
     gnupghome: Path | None = None
+    least_sequence: int = 1  # of a publication's manifest: where a lost repository is made anew
     signing_key: str | None = None  # fingerprint; None: the only secret key of gnupghome
     passphrase_fd: int | None = None
     module_cert: Path | None = None  # X.509 certificate of who signs the kernel modules; None: they stay unsigned

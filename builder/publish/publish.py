@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import PublishError, ToolError
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
 from builder.model.publication import Publication, PublicationContent
-from builder.publish.clients import KEY_FILE, client_repository
+from builder.publish.clients import client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.generations import RECORD, Repository, link_file, write_atomic
+from builder.publish.issue import is_due, issue
+from builder.publish.key_files import check_key, key_files
+from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
 from builder.publish.trees import stream_rows, write_trees
 from builder.store.files import sync_path, sync_tree
@@ -31,14 +34,18 @@ def publish(
     public_key: bytes,
     sign: Callable[[Path], bytes],
     epoch: int,
+    terms: Terms,
     base_url: str | None = None,
     check: Callable[[Path], object] | None = None,
+    other_keys: Sequence[bytes] = (),
 ) -> Publication:
     """Make ``content`` the current publication of its distribution × arch.
 
-    Its digest, and so its folder, follows from content, epoch and key. Equal content changes nothing. ``sign`` makes
-    the detached signature of repomd.xml; ``check`` looks at the finished generation before anyone sees it, and what
-    it raises keeps the current one. ``base_url`` is where clients find ``repo`` (default: the folder itself).
+    Its digest, and so its folder, follows from content, epoch and keys. Equal content changes nothing, unless its
+    manifest has to be renewed by ``terms``. ``sign`` makes the detached signatures of repomd.xml and the manifest;
+    ``other_keys`` are public keys that clients are told of besides, former and coming ones (ADR 0026). ``check`` looks
+    at the finished generation before anyone sees it, and what it raises keeps the current one. ``base_url`` is where
+    clients find ``repo`` (default: the folder itself).
 
     Raises PublishError naming every culprit; whatever is raised, the current publication is untouched.
     """
@@ -47,7 +54,9 @@ def publish(
     if faults:
         raise PublishError(f"{subject}: cannot be published: {faults[0]}", details=faults)
     modules = modules_yaml(content) if content.delivery is Delivery.MODULAR else None
-    record = _record(content, modules, fingerprint_of(public_key), epoch)
+    key = fingerprint_of(public_key)
+    keys = key_files(public_key, other_keys)
+    record = _record(content, modules, key, epoch, keys)
     digest = hashlib.sha256(record).hexdigest()
     repository = Repository(repo)
     with repository.writing():
@@ -56,18 +65,26 @@ def publish(
             check_default(content, repository.place(current))
         if digest != current or not repository.place(digest).is_dir():
             _check_reuse(repository, content, subject)
-            _check_key(repository, public_key, subject)
+            check_key(repository, key, subject)
             if not repository.place(digest).is_dir():
                 _build(repository, content, modules, record, digest, sign=sign, epoch=epoch, check=check)
             elif check is not None:
                 check(repository.place(digest))
-        write_atomic(repository.root / KEY_FILE, public_key)
+        for name, data in keys.items():
+            write_atomic(repository.root / name, data)
         write_atomic(
             repository.root / f"{content.distribution}.repo",
             client_repository(
-                content.module, content.distribution, content.delivery, base_url or repository.root.as_uri()
+                content.module,
+                content.distribution,
+                content.delivery,
+                base_url or repository.root.as_uri(),
+                key_names=tuple(keys),
             ).text.encode(),
         )
+        renewed = is_due(repository, content.distribution, content.arch, digest, key, terms)
+        if renewed:
+            issue(repository, content.distribution, content.arch, digest, key=key, sign=sign, terms=terms)
         if digest != current:
             repository.switch(content.distribution, content.arch, digest)
         return Publication(
@@ -78,6 +95,7 @@ def publish(
             current=repository.current_link(content.distribution, content.arch),
             packages=len(packages_of(content)),
             changed=digest != current,
+            renewed=renewed,
         )
 
 
@@ -97,7 +115,9 @@ def _all_of(content: PublicationContent) -> dict[str, Artifact]:
     return {**packages_of(content), **dict(sorted(sources.items()))}
 
 
-def _record(content: PublicationContent, modules: bytes | None, fingerprint: str, epoch: int) -> bytes:
+def _record(
+    content: PublicationContent, modules: bytes | None, fingerprint: str, epoch: int, keys: Mapping[str, bytes]
+) -> bytes:
     """publication.json: canonical JSON of everything that determines the generation's bytes."""
     document = {
         "format": FORMAT,
@@ -106,6 +126,7 @@ def _record(content: PublicationContent, modules: bytes | None, fingerprint: str
         "platform": content.platform,
         "arch": content.arch,
         "key": fingerprint,
+        **({"keys": {n: fingerprint_of(data) for n, data in keys.items()}} if len(keys) > 1 else {}),
         "epoch": epoch,
         **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _streams(content)),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
@@ -129,18 +150,7 @@ def _check_reuse(repository: Repository, content: PublicationContent, subject: s
         raise PublishError(
             f"{subject}: {faults[0]}",
             details=faults,
-            hint="a changed RPM needs a higher serial; another signing key needs a new --repo",
-        )
-
-
-def _check_key(repository: Repository, public_key: bytes, subject: str) -> None:
-    """One repository, one key: clients of the other distributions trust the one that stands there."""
-    path = repository.root / KEY_FILE
-    published = any(link.is_symlink() for link in repository.root.glob("*/*"))
-    if published and path.is_file() and fingerprint_of(path.read_bytes()) != fingerprint_of(public_key):
-        raise PublishError(
-            f"{subject}: {path} holds another key than the one that signs now",
-            hint="sign with that key, or publish to another --repo",
+            hint="a changed RPM needs a higher serial; what is re-signed needs a new --repo",
         )
 
 

@@ -161,6 +161,34 @@ def test_an_nsvca_that_stands_for_another_content(shop: Shop, repo: Path, tmp_pa
     )
 
 
+@pytest.mark.parametrize("stream_name", ["1e3", "0o17", "y"])
+def test_a_scalar_that_importers_of_mirrors_read_as_another_value(
+    stream_name: str, shop: Shop, repo: Path, tmp_path: Path
+) -> None:
+    """Text to PyYAML and libmodulemd, a number or a truth value to readers of YAML 1.2: Pulp refused such streams."""
+
+    def rename(documents: list[dict[str, Any]]) -> None:
+        documents[2]["data"]["stream"] = stream_name
+        documents[2]["data"]["context"] = content_context(documents[2]["data"])
+
+    reindex(shop.signer, repo, rename)
+    details = look(repo, shop, tmp_path)
+    assert any(f": {stream_name} is not quoted: some readers take it for no text" in d for d in details), details
+
+
+def test_a_document_without_context_and_two_of_one_name(shop: Shop, repo: Path, tmp_path: Path) -> None:
+    """What makes an importer refuse a module, or take one for another: name, stream, version, context, arch."""
+
+    def harm(documents: list[dict[str, Any]]) -> None:
+        documents.append({**documents[1], "data": dict(documents[1]["data"])})
+        del documents[2]["data"]["context"]
+
+    reindex(shop.signer, repo, harm)
+    details = look(repo, shop, tmp_path)
+    assert "modules.yaml, document 3: stream r535-open: context: None is not a string" in details
+    assert "modules.yaml, document 4: stream latest: two documents" in details
+
+
 def test_an_artifact_without_its_epoch(shop: Shop, repo: Path, tmp_path: Path) -> None:
     def forget(documents: list[dict[str, Any]]) -> None:
         rpms = documents[2]["data"]["artifacts"]["rpms"]

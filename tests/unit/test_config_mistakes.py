@@ -260,6 +260,36 @@ IN_MATRIX = [
             "matches no cell, did you mean 'r535@6.1.0-56-cloud-amd64'? (repobuild cells lists them)"
         ),
     ),
+    # integrity: any file that is there stands for a key
+    (
+        "vendor: tests",
+        "vendor: tests\nintegrity: {lifetime_days: 0}",
+        "integrity.lifetime_days: '0' is too small (at least 1)",
+    ),
+    ("vendor: tests", "vendor: tests\nintegrity: {keys: [{file: a.asc}]}", "integrity.keys[0].file: no file 'a.asc'"),
+    (
+        "vendor: tests",
+        'vendor: tests\nintegrity: {keys: [{file: matrix.yaml, from: "2027-01-01"}]}',
+        "integrity.keys[0].from: the first key signs from the beginning",
+    ),
+    (
+        "vendor: tests",
+        "vendor: tests\nintegrity: {keys: [{file: matrix.yaml}, {file: matrix.yaml}]}",
+        "integrity.keys[1]: since which day does it sign? Give `from`",
+    ),
+    (
+        "vendor: tests",
+        'vendor: tests\nintegrity: {keys: [{file: matrix.yaml}, {file: matrix.yaml, from: "2027-1-1"}]}',
+        "integrity.keys[1].from: '2027-1-1' is not \"YYYY-MM-DD\"",
+    ),
+    (
+        "vendor: tests",
+        (
+            "vendor: tests\nintegrity: {keys: [{file: matrix.yaml}, {file: matrix.yaml, from: '2027-02-01'}, "
+            "{file: matrix.yaml, from: '2027-01-01'}]}"
+        ),
+        "integrity.keys[2].from: '2027-01-01' is not after '2027-02-01': keys stand here oldest first",
+    ),
 ]
 
 
@@ -280,7 +310,7 @@ def test_each_mistake_of_matrix_yaml_is_told_once_on_its_line(
     else:
         assert mistake.message == message
     if "is missing" not in mistake.message and "no gpgkey" not in mistake.message:
-        assert mistake.line == line + ("second time" in mistake.message and "vendor" in old)
+        assert mistake.line == line + ("second time" in mistake.message and "vendor" in old) + ("integrity" in new)
     assert mistake.file == str(folder / "matrix.yaml")
 
 

@@ -31,6 +31,7 @@ from builder.pipeline.stream_packages import build_stream_packages, is_published
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
+from builder.plan.errata import plan_errata
 from builder.plan.streams import plan_streams
 from builder.render import render_mock_config
 from builder.sign import Signer
@@ -195,7 +196,8 @@ def _publish(
         held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
         return held, outcomes
     epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result)
-    published = try_publish(shop, signer, content, epoch)
+    errata = plan_errata(shop.configuration.matrix, distribution, arch, streams, outcomes)
+    published = try_publish(shop, signer, content, epoch, errata)
     error = published if isinstance(published, RepobuildError) else None
     report = DistributionReport(
         distribution=distribution,

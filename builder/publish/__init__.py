@@ -1,6 +1,7 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
 from builder.publish.clients import client_repository
+from builder.publish.errata import with_errata
 from builder.publish.former import with_former
 from builder.publish.generations import (
     Generation,
@@ -27,5 +28,6 @@ __all__ = [
     "read_generation",
     "rollback",
     "verify_publication",
+    "with_errata",
     "with_former",
 ]

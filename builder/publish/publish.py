@@ -14,6 +14,7 @@ from builder.model.publication import Publication, PublicationContent
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
+from builder.publish.errata import updateinfo_of
 from builder.publish.generations import RECORD, Repository, link_file, write_atomic
 from builder.publish.modulemd import modules_yaml
 from builder.publish.trees import stream_rows, write_trees
@@ -108,6 +109,7 @@ def _record(content: PublicationContent, modules: bytes | None, fingerprint: str
         "key": fingerprint,
         "epoch": epoch,
         **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _streams(content)),
+        **({"updateinfo": hashlib.sha256(errata).hexdigest()} if (errata := updateinfo_of(content)) else {}),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
         "packages": [
             {"file": href, "nevra": artifact.nevra.artifact, "sha256": artifact.sha256}
@@ -171,7 +173,8 @@ def _build(
             if content.delivery is Delivery.BRANCH_REPOS:
                 written = write_trees(folder, content, _place, epoch=epoch)
             else:
-                written = [write_metadata(folder, list(expected), modules, epoch=epoch)]
+                errata = updateinfo_of(content)
+                written = [write_metadata(folder, list(expected), modules, epoch=epoch, updateinfo=errata)]
         except ToolError as exc:
             raise PublishError(f"{subject}: {exc.message}") from exc
         for repomd in written:

@@ -139,6 +139,7 @@ def publish_content(
         epoch=epoch,
         base_url=shop.settings.published_at,
         check=lambda path: _check(shop, signer, content, path),
+        former=shop.configuration.matrix.retention.former_generations,
     )
     text = "already current" if not publication.changed else f"{publication.packages} packages"
     shop.tell("publish", subject, "done", f"{text}, {publication.digest[:12]}")

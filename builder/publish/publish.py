@@ -15,10 +15,10 @@ from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.errata import updateinfo_of
-from builder.publish.generations import RECORD, Repository, link_file, write_atomic
+from builder.publish.generations import FORMER_GENERATIONS, RECORD, Repository
 from builder.publish.modulemd import modules_yaml
 from builder.publish.trees import stream_rows, write_trees
-from builder.store.files import sync_path, sync_tree
+from builder.store.files import link_file, sync_path, sync_tree, write_atomic
 from builder.tools.createrepo import modulemd_fault, read_primary, read_repomd, write_metadata
 from builder.tools.gpg import fingerprint_of
 
@@ -34,12 +34,14 @@ def publish(
     epoch: int,
     base_url: str | None = None,
     check: Callable[[Path], object] | None = None,
+    former: int = FORMER_GENERATIONS,
 ) -> Publication:
     """Make ``content`` the current publication of its distribution × arch.
 
     Its digest, and so its folder, follows from content, epoch and key. Equal content changes nothing. ``sign`` makes
     the detached signature of repomd.xml; ``check`` looks at the finished generation before anyone sees it, and what
     it raises keeps the current one. ``base_url`` is where clients find ``repo`` (default: the folder itself).
+    Files of ``former`` generations stay at their addresses for clients that have read their index already.
 
     Raises PublishError naming every culprit; whatever is raised, the current publication is untouched.
     """
@@ -70,7 +72,7 @@ def publish(
             ).text.encode(),
         )
         if digest != current:
-            repository.switch(content.distribution, content.arch, digest)
+            repository.switch(content.distribution, content.arch, digest, former=former)
         return Publication(
             digest=digest,
             distribution=content.distribution,

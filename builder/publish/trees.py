@@ -21,8 +21,8 @@ from builder.model.matrix import Delivery
 from builder.model.naming import stream_package
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.errata import updateinfo_of
-from builder.publish.generations import link_file
 from builder.publish.module_checks import IndexedStream, ModuleIndex
+from builder.store.files import link_file
 from builder.tools.createrepo import ListedPackage, write_metadata
 
 STREAMS = "streams"

@@ -15,6 +15,7 @@ from builder.model.errata import Advisory, AdvisoryCollection, AdvisoryKind, Sev
 from builder.model.matrix import Delivery
 from builder.model.publication import PublicationContent
 from builder.publish import verify_publication, with_errata
+from builder.publish.errata import updateinfo_of
 from builder.tools.createrepo import read_repomd
 from tests.need import need, need_root
 from tests.tools.publishing import (
@@ -38,6 +39,8 @@ NEWER = (
     ("nvidia-driver", "3", "535.274.02", "1.lab9"),
     ("nvidia-kmod-common", "3", "535.274.02", "7.open.lab9"),
     ("nvidia-kmod-common", "3", "535.274.02", "8.open.lab9"),
+    ("nvidia-driver-release", "3", "535.261.03", "1.lab9"),
+    ("nvidia-driver-release", "3", "535.274.02", "1.lab9"),
     ("kmod-nvidia-6.1.0-50", "3", "535.274.02", "1.open.lab9"),
 )
 
@@ -70,9 +73,9 @@ def advisory(kind: AdvisoryKind, name: str, *artifacts: Artifact, security: bool
 
 def contents(rpms: dict[str, Artifact]) -> tuple[PublicationContent, PublicationContent, PublicationContent]:
     """Three states: the old driver; the new one, beside it; and a kernel with the gate that lets it in."""
-    old = two_streams({name: a for name, a in rpms.items() if "535.274" not in name})
+    old = two_streams({n: a for n, a in rpms.items() if "535.274" not in n and "release" not in n})
     latest = next(part for part in old.streams if part.stream.name == "latest")
-    at = [a for name, a in sorted(rpms.items()) if "535." in name]
+    at = [a for name, a in sorted(rpms.items()) if "535." in name and a.nevra.name != "nvidia-driver-release"]
     first = [a for a in at if a.nevra.name != "kmod-nvidia-6.1.0-50" and "8.open" not in a.nevra.evr.release]
 
     def of(artifacts: list[Artifact]) -> PublicationContent:
@@ -96,7 +99,7 @@ def updateinfo(folder: Path) -> bytes:
 def entry(document: bytes, name: str) -> bytes:
     """One advisory's own bytes."""
     (found,) = (part for part in document.split(b"<update ") if f"<id>{name}</id>".encode() in part)
-    return found
+    return found.partition(b"</update>")[0]
 
 
 @pytest.fixture
@@ -153,10 +156,12 @@ def test_where_there_are_no_modules_each_stream_tells_its_own_hosts(
     repo = tmp_path / "repo"
 
     def put(number: int, errata: list[Advisory]) -> Path:
-        parts = contents(rpms)[number].streams
-        return put_path(
-            shop, with_errata(content_without_modules("lab9", Delivery.BRANCH_REPOS, parts), errata, repo), repo
-        )
+        (part,) = (p for p in contents(rpms)[number].streams if p.stream.name == "r535-open")
+        releases = [rpms["nvidia-driver-release-535.261.03-1.lab9"]]
+        releases += [rpms["nvidia-driver-release-535.274.02-1.lab9"]] if number else []
+        whole = replace(part, artifacts=tuple(sorted((*part.artifacts, *releases), key=lambda a: str(a.nevra))))
+        content = content_without_modules("lab9", Delivery.BRANCH_REPOS, [whole])
+        return put_path(shop, with_errata(content, errata, repo), repo)
 
     put(0, [])
     key = tmp_path / "key.asc"
@@ -172,17 +177,17 @@ def test_where_there_are_no_modules_each_stream_tells_its_own_hosts(
     document = updateinfo(second / "streams/r535-open")
     assert b"<module" not in document
     assert entry(document, DRIVER_ID) == entry(updateinfo(first / "streams/r535-open"), DRIVER_ID)
-    kinds = {record.type for record in read_repomd(second / "streams/latest/repodata/repomd.xml")}
-    assert "updateinfo" not in kinds  # nothing is said of that stream
 
 
-def test_streams_in_package_names_share_one_document(shop: Shop, rpms: dict[str, Artifact], tmp_path: Path) -> None:
-    parts = contents(rpms)[2].streams
-    content = content_without_modules("lab9", Delivery.BRANCH_PACKAGES, parts)
-    made = put_path(shop, with_errata(content, planned(rpms), tmp_path / "repo"), tmp_path / "repo")
-    document = updateinfo(made)
+def test_streams_in_package_names_share_one_document_that_names_no_module(
+    rpms: dict[str, Artifact], tmp_path: Path
+) -> None:
+    content = content_without_modules("lab9", Delivery.BRANCH_PACKAGES, contents(rpms)[2].streams)
+    document = updateinfo_of(with_errata(content, planned(rpms), tmp_path / "repo"))
+    assert document is not None
     assert b"<module" not in document
     assert {DRIVER_ID.encode(), KERNEL_ID.encode()} <= set(document.replace(b"<", b">").split(b">"))
+    assert updateinfo_of(with_errata(content, planned(rpms), tmp_path / "repo"), "latest") is None
 
 
 def test_the_same_errata_are_the_same_bytes_and_a_publication_of_its_own(

@@ -181,6 +181,12 @@ _SIGN = [
     click.option("--signing-key", metavar="FINGERPRINT", help="Which key of it. [default: its only secret key]"),
     click.option("--passphrase-fd", type=int, metavar="FD", help="File descriptor to read the passphrase from."),
     click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
+    click.option(
+        "--webhook",
+        multiple=True,
+        metavar="URL",
+        help="POST each publication's event there, too (repeatable); $REPOBUILD_WEBHOOK_SECRET signs it.",
+    ),
 ]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
-from builder.errors import PublishError
+from builder.errors import PublishError, RepobuildError
 from builder.model.publication import Publication
+from builder.pipeline.notify import read_events, record_events
 from builder.pipeline.settings import Settings
 from builder.publish import Generation, current_generation, find_generation, rollback
 from builder.report import Difference, Published, difference
@@ -15,7 +17,13 @@ from builder.store import Store
 def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | None) -> Publication:
     """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile."""
     with Store.open(settings.work):
-        return rollback(settings.repo_path, distribution, arch, digest)
+        publication = rollback(settings.repo_path, distribution, arch, digest)
+        with suppress(RepobuildError):  # the rollback is done; the next publication makes up for the event
+            known = [e["url"] for e in read_events(settings.repo_path) if e.get("url")]
+            tail = f"/{distribution}/{arch}"
+            address = next((url.removesuffix(tail) for url in known if url.endswith(tail)), settings.published_at)
+            record_events(settings.repo_path, [(distribution, arch)], address=address, kind="rollback")
+        return publication
 
 
 def compare(settings: Settings, distribution: str, arch: str, old: str | None, new: str | None) -> Difference:

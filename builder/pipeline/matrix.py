@@ -9,6 +9,7 @@ from functools import partial
 from builder.build import open_builder
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
 from builder.model.cells import Action, Decision
+from builder.model.lifetimes import Webhook
 from builder.model.matrix import Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
@@ -18,6 +19,7 @@ from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates, build_releases
 from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.levels import qualify_levels
+from builder.pipeline.notify import notify
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
@@ -128,6 +130,8 @@ def run(
         if stages & (Stage.QUALIFY | Stage.PUBLISH):
             outcomes = qualify_levels(shop, outcomes)
         reports, outcomes = _publish_all(shop, signer, outcomes, stages)
+        if any(report.publication is not None for report in reports):
+            _notify(shop)
         give_shared(shop)
         return RunReport(
             actions=actions,
@@ -135,6 +139,21 @@ def run(
             excluded=shop.configuration.excluded,
             distributions=reports,
         )
+
+
+def _notify(shop: Workshop) -> None:
+    matrix, settings = shop.configuration.matrix, shop.settings
+    places = [(distribution.name, arch) for distribution in matrix.distributions for arch in distribution.arches]
+    hooks = (*matrix.webhooks, *(Webhook(url=url, secret_env=settings.webhook_secret_env) for url in settings.webhook))
+    notify(
+        settings.repo_path,
+        settings.work,
+        places,
+        hooks,
+        shop.listener,
+        address=settings.published_at,
+        author=matrix.vendor,
+    )
 
 
 def _check_expected(actions: tuple[Action, ...], expected: Mapping[str, str] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from builder.model.levels import Level
 from builder.model.matrix import CELL_TIMEOUT
 from builder.tools.attempts import RETRIES
 from builder.tools.machine import processors
+
+WEBHOOK_SECRET = "REPOBUILD_WEBHOOK_SECRET"  # noqa: S105  the name of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +40,15 @@ class Settings:
     module_key: str | None = None  # its key: a PEM file or a pkcs11: URI; None: <certificate without suffix>.key
     module_passphrase_fd: int | None = None
     base_url: str | None = None  # of the published repository, for the .repo file and package; None: file://<repo>
+    webhook: tuple[str, ...] = ()  # URLs to tell of publications, beside those of matrix.yaml
     fail_fast: bool = False
     compile: bool = True  # False: what was compiled before is packed and signed, nothing new is compiled
     level: Level | None = None  # qualify every cell at least so far, whatever its streams ask
+
+    @property
+    def webhook_secret_env(self) -> str | None:
+        """The variable with the secret of ``webhook``, None where it is not set: these are told unsigned."""
+        return WEBHOOK_SECRET if WEBHOOK_SECRET in os.environ else None
 
     @property
     def lock_path(self) -> Path:

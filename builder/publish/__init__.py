@@ -1,7 +1,7 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
 from builder.publish.clients import client_repository
-from builder.publish.errata import with_errata
+from builder.publish.errata import advisory_ids, with_errata
 from builder.publish.former import with_former
 from builder.publish.generations import (
     Generation,
@@ -14,12 +14,15 @@ from builder.publish.generations import (
 from builder.publish.publish import publish
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.verify import PublicationReport, verify_publication
+from builder.publish.webhooks import Told, send, shown
 
 __all__ = [
     "Generation",
     "Proof",
     "PublicationReport",
     "Repository",
+    "Told",
+    "advisory_ids",
     "client_repository",
     "current_generation",
     "find_generation",
@@ -27,6 +30,8 @@ __all__ = [
     "publish",
     "read_generation",
     "rollback",
+    "send",
+    "shown",
     "verify_publication",
     "with_errata",
     "with_former",

@@ -57,13 +57,19 @@ def read_issued(path: Path) -> tuple[IssuedAdvisory, ...]:
         return read_updateinfo(plain)
 
 
+def advisory_ids(generation: Path) -> set[str]:
+    """Ids of a generation's advisories; those of a damaged document are left out."""
+    return {advisory.id for advisory in _of_generation(generation)}
+
+
 def _issued(repo: Path, content: PublicationContent) -> list[IssuedAdvisory]:
-    """What the current publication says; an advisory of several trees is put together again."""
     repository = Repository(repo)
     current = repository.current(content.distribution, content.arch)
-    if current is None:
-        return []
-    top = repository.place(current)
+    return _of_generation(repository.place(current)) if current is not None else []
+
+
+def _of_generation(top: Path) -> list[IssuedAdvisory]:
+    """What a generation says; an advisory of several trees is put together again."""
     found: dict[str, IssuedAdvisory] = {}
     for folder in (top, *sorted(top.glob("streams/*"))):
         for advisory in _read(folder):

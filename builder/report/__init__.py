@@ -2,6 +2,7 @@
 
 from builder.report.console import print_actions, print_support_matrix
 from builder.report.difference import Difference, Published, difference
+from builder.report.feed import EVENTS_FILE, FEED_FILE, atom_feed, event_lines, events_json, publication_event
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
@@ -11,12 +12,17 @@ from builder.report.run_summary import count_lines, markdown
 from builder.report.support_matrix import support_json, support_matrix
 
 __all__ = [
+    "EVENTS_FILE",
+    "FEED_FILE",
     "GPUS_FILE",
     "Difference",
     "Published",
     "RunNumbers",
+    "atom_feed",
     "count_lines",
     "difference",
+    "event_lines",
+    "events_json",
     "gpus_file",
     "gpus_sentences",
     "lost_gpus",
@@ -24,6 +30,7 @@ __all__ = [
     "print_actions",
     "print_retention",
     "print_support_matrix",
+    "publication_event",
     "stream_gpus",
     "support_files",
     "support_json",

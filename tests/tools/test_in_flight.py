@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builder.model.publication import PublicationContent
 from builder.publish import publish, rollback, verify_publication
+from builder.publish.in_flight import keep_reachable
 from builder.tools.createrepo import read_primary, read_repomd
 from builder.tools.rpms import file_sha256
 from tests.need import need, need_root
@@ -129,9 +130,13 @@ def test_a_rollback_leaves_clients_of_what_was_current_their_files_and_signs_not
     assert set(repo.rglob("*")) == before
 
 
-def test_a_former_generation_that_is_damaged_keeps_nobody_from_publishing(shop: Shop, tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    old = put_path(shop, only(shop, "535"), repo)
+def test_a_former_generation_that_is_damaged_is_passed_over(shop: Shop, tmp_path: Path) -> None:
+    old = put_path(shop, only(shop, "535"), tmp_path / "old")
+    new = put_path(shop, only(shop, "550"), tmp_path / "new")
     (old / "repodata/repomd.xml").write_text("rubbish")
-    made = put_path(shop, only(shop, "550"), repo)
-    assert reachable(repo / "lab9/x86_64", named(made))
+    before = {p for p in new.rglob("*") if p.is_file()}
+    keep_reachable(new, old, 3)
+    assert {p for p in new.rglob("*") if p.is_file()} - before == {new / "former.json"}
+    (new / "former.json").write_text("rubbish")
+    keep_reachable(new, tmp_path / "gone", 3)
+    assert reachable(new, named(new))

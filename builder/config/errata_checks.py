@@ -19,7 +19,7 @@ def check_errata(files: FileSet) -> Iterator[tuple[int, str]]:
         yield from _advisory(driver.get("advisory"), f"{where}: advisory")
     for index, kernel in enumerate(files.kernels()):
         yield from _advisory(kernel.get("advisory"), f"kernels[{index}].advisory")
-        yield from _day(kernel.get("eol"), UNTIL, f"kernels[{index}].eol")
+        yield from day_faults(kernel.get("eol"), UNTIL, f"kernels[{index}].eol")
     hooks = files.matrix.get("webhooks").elements
     yield from find_twice([hook.get("url") for hook in hooks], "webhooks")
     for index, hook in enumerate(hooks):
@@ -29,7 +29,7 @@ def check_errata(files: FileSet) -> Iterator[tuple[int, str]]:
 
 
 def _advisory(node: Node, where: str) -> Iterator[tuple[int, str]]:
-    yield from _day(node.get("issued"), DAY, f"{where}.issued")
+    yield from day_faults(node.get("issued"), DAY, f"{where}.issued")
     cves, references = node.get("cves"), node.get("references")
     yield from find_twice(cves.elements, f"{where}.cves")
     yield from find_twice(references.elements, f"{where}.references")
@@ -37,7 +37,7 @@ def _advisory(node: Node, where: str) -> Iterator[tuple[int, str]]:
         yield cves.line, f"{where}: there are CVEs and no severity: say how bad the worst of them is"
 
 
-def _day(node: Node, pattern: str, where: str) -> Iterator[tuple[int, str]]:
+def day_faults(node: Node, pattern: str, where: str) -> Iterator[tuple[int, str]]:
     """A day that no calendar has."""
     text = node.text
     if text and re.fullmatch(pattern, text) and text.count("-") == 2:  # YYYY-MM-DD

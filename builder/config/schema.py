@@ -335,11 +335,34 @@ class LockFile(_File):
     pins: list[PinEntry]
 
 
-FILES: dict[str, type[BaseModel]] = {"matrix": MatrixFile, "stream": StreamFile, "lock": LockFile}
+class RetiredEntry(_File):
+    """A kernel or branch at the end of its lifetime."""
+
+    kind: Literal["kernel", "branch"]
+    name: Text
+    """`uname -r`, or the branch."""
+    on: Annotated[str, Field(pattern=DAY)]
+    """When it was retired."""
+    reason: Text
+
+
+class RetiredFile(_File):
+    """matrix.retired.yaml: written by `repobuild prune`; what it names is built and published no more."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    retired: list[RetiredEntry]
+
+
+FILES: dict[str, type[BaseModel]] = {
+    "matrix": MatrixFile,
+    "stream": StreamFile,
+    "lock": LockFile,
+    "retired": RetiredFile,
+}
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (2020-12) of each file: keys matrix, stream, lock; checked in under docs/schema/."""
+    """JSON Schema (2020-12) of each file: keys matrix, stream, lock, retired; checked in under docs/schema/."""
     schemas = {}
     for name, model in FILES.items():
         schema = model.model_json_schema(by_alias=True)

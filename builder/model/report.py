@@ -39,6 +39,8 @@ class SupportKernel:
     variant: str
     package: str  # name = EVR of the package that owns it
     live: bool = True
+    eol: str | None = None
+    leaves: str | None = None  # the day from which it may leave the publications
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class SupportBranch:
     max_cuda: str | None
     gpus: tuple[str, ...]  # oldest first
     note: str | None = None
+    leaves: str | None = None  # the day from which it may leave the publications
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +105,4 @@ class SupportFacts:
     rows: tuple[SupportRow, ...]
     signer: tuple[str, str] | None = None  # of the kernel modules: common name, sha256 of the certificate
     delivery: str = "modular"  # how streams reach hosts
+    notice_days: int = 0  # before something leaves

@@ -12,6 +12,7 @@ from typing import Any
 from builder.errors import PublishError, RepobuildError
 from builder.model.lifetimes import Webhook
 from builder.pipeline.events import Event, Listener
+from builder.pipeline.lifetimes import record_announcements
 from builder.publish import Generation, Repository, Told, advisory_ids, read_generation, send, shown
 from builder.report import (
     EVENTS_FILE,
@@ -42,13 +43,15 @@ def record_events(
     with repository.writing():
         events = read_events(repo)
         fresh = []
-        for distribution, arch in places:
+        known = [(d, a) for d, a in places if repository.current(d, a) is not None]
+        for distribution, arch in known:
             event = _missing(repository, events, distribution, arch, address=address, kind=kind)
             if event is not None:
                 fresh.append(event)
                 events = [event, *events]
         if fresh:
             write_atomic(repository.root / EVENTS_FILE, events_json(events))
+        record_announcements(repo, known)
         if events:  # a run that was killed in between left the feed behind
             feed = atom_feed(events, address=address, author=author)
             write_atomic(repository.root / FEED_FILE, feed)

@@ -13,6 +13,7 @@ from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.publication import Publication, PublicationContent, StreamContent
 from builder.pipeline.gpus import gpus_of
+from builder.pipeline.lifetimes import check_lifetimes
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import offered_profiles, units_of_stream
@@ -130,6 +131,7 @@ def publish_content(
     """Publish and verify; a publication that is not whole is an error and the switch is undone by the caller."""
     subject = f"{content.distribution}/{content.arch}"
     shop.tell("publish", subject, "started")
+    check_lifetimes(shop, content)
     content = with_errata(with_former(content, shop.settings.repo_path), errata, shop.settings.repo_path)
     publication = publish(
         content,

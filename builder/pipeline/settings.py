@@ -56,6 +56,11 @@ class Settings:
         return self.lock or self.config.parent / "matrix.lock.yaml"
 
     @property
+    def retired_path(self) -> Path:
+        """matrix.retired.yaml of this configuration."""
+        return self.config.parent / "matrix.retired.yaml"
+
+    @property
     def repo_path(self) -> Path:
         """Absolute folder of the publications."""
         return (self.repo or self.work / "repo").absolute()

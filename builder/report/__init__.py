@@ -5,6 +5,7 @@ from builder.report.difference import Difference, Published, difference
 from builder.report.feed import EVENTS_FILE, FEED_FILE, atom_feed, event_lines, events_json, publication_event
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
+from builder.report.lifetimes import SUPPORT_FILE, leaving_soon, left_early
 from builder.report.page import support_files, support_page
 from builder.report.retention import print_retention
 from builder.report.run_metrics import RunNumbers, write_metrics
@@ -15,6 +16,7 @@ __all__ = [
     "EVENTS_FILE",
     "FEED_FILE",
     "GPUS_FILE",
+    "SUPPORT_FILE",
     "Difference",
     "Published",
     "RunNumbers",
@@ -25,6 +27,8 @@ __all__ = [
     "events_json",
     "gpus_file",
     "gpus_sentences",
+    "leaving_soon",
+    "left_early",
     "lost_gpus",
     "markdown",
     "print_actions",

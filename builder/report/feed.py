@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from builder.report.difference import Difference
+from builder.report.lifetimes import leaving_soon
 
 SCHEMA = 1
 EVENTS_FILE = "events.json"
@@ -56,7 +57,7 @@ def publication_event(
         "hosts": list(document.get("hosts", ())),
         **{name: document.get(name, nothing) for name in ("packages", "streams", "kernels")},
         "advisories": list(advisories),
-        "leaving": list(support.get("leaving", ())),
+        "leaving": leaving_soon(support, datetime.fromtimestamp(now, UTC).date()),
     }
 
 

@@ -13,12 +13,14 @@ from builder.model.naming import stream_package
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
 from builder.report.gpus import gpus_document
+from builder.report.lifetimes import leaving_rows
 
 SCHEMA = 1
 
 
 def support_matrix(facts: SupportFacts) -> dict[str, Any]:
-    """``schema, module, distribution, title, arch, delivery, commands, branches, signer, streams, kernels, cells``.
+    """``schema, module, distribution, title, arch, delivery, commands, branches, retention, leaving, signer, streams,
+    kernels, cells``.
 
     ``kernels[].streams`` says for each stream: state (published, dkms, held, failed, blocked, excluded, none), driver
     version, level of qualification, reason. Streams and cells are sorted by name; branches and kernels stay as given.
@@ -38,12 +40,15 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "name": branch.name,
                 "type": branch.type,
                 "eol": branch.eol,
+                "leaves": branch.leaves,
                 "max_cuda": branch.max_cuda,
                 "gpus": list(branch.gpus),
                 "note": branch.note,
             }
             for branch in lifetimes.values()
         ],
+        "retention": {"notice_days": facts.notice_days},
+        "leaving": leaving_rows(facts),
         "signer": {"name": facts.signer[0], "sha256": facts.signer[1]} if facts.signer else None,
         "streams": [_stream(stream, facts) for stream in streams],
         "kernels": [
@@ -52,6 +57,8 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "variant": kernel.variant,
                 "package": kernel.package,
                 "live": kernel.live,
+                "eol": kernel.eol,
+                "leaves": kernel.leaves,
                 "streams": {stream.name: _offer(stream, kernel, facts) for stream in streams},
             }
             for kernel in facts.kernels

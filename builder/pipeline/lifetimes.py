@@ -107,10 +107,10 @@ def prune(settings: Settings, *, dry_run: bool, today: date | None = None) -> tu
 
 
 def _followed(matrix: Matrix, support: Mapping[str, Any]) -> set[str]:
-    """Branches whose drivers the published streams carry that follow the newest one."""
+    """Branches of the drivers that hosts get from the published streams which follow the newest one."""
     branches = {driver.version: branch.name for branch in matrix.branches for driver in branch.drivers}
     following = (s for s in support.get("streams", ()) if s.get("follows_newest"))
-    return {branches[version] for stream in following for version in stream["drivers"] if version in branches}
+    return {branches[version] for stream in following for version in stream["drivers"][-1:] if version in branches}
 
 
 def check_lifetimes(shop: Workshop, content: PublicationContent) -> None:

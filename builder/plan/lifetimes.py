@@ -37,7 +37,7 @@ def decide_departures(
     """What becomes of every live kernel and every branch, in the matrix's order.
 
     ``announced``: by place (distribution/arch) of each publication what it says leaves, by the name of
-    ``leaving_name``. ``carried``: by place the branches whose drivers streams without a branch carry.
+    ``leaving_name``. ``carried``: by place the branches of the drivers that hosts of streams without a branch get.
     Nothing goes that is in its lifetime, was not announced long enough everywhere, or is needed by installed hosts:
     the newest kernels of each variant, and a branch that hosts get which chose none.
     """

@@ -1,4 +1,4 @@
-"""When things may leave: never in their lifetime, unannounced, or while hosts need them; what announcements remember."""
+"""When things may leave: never in their lifetime, unannounced, or while hosts need them; what announcements say."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from builder.pipeline.lifetimes import read_announcements, record_announcements
 from builder.plan.lifetimes import decide_departures, without_retired
 from builder.report import leaving_soon, left_early
 from tests.golden import sample
+from tests.tools.publishing import stream
 
 RULES = RetentionRules(grace_days=10, notice_days=30, newest_kernels=1)
 OLD, NEW = sample.K427, sample.K503
@@ -34,6 +35,7 @@ def matrix(*, eol: str | None = "2026-09", branch_eol: str | None = "2026-09") -
         distributions=(replace(first, kernels=kernels),),
         branches=(replace(oldest, eol=branch_eol), *(replace(b, eol=None) for b in branches)),
         retention=RULES,
+        streams=(stream("latest", default=True), stream(f"r{oldest.name}")),
     )
 
 
@@ -100,10 +102,8 @@ def test_what_hosts_need_stays_though_its_time_is_over() -> None:
     branch = sample.MATRIX.branches[0].name
     carried = departures(matrix(), said(), {PLACE: {branch}})
     assert carried[branch].reason == f"a stream that follows the newest driver carries it on {PLACE}"
-    named = next(s for s in sample.MATRIX.streams if s.branch == branch)
-    others = tuple(replace(s, default=s is named) for s in sample.MATRIX.streams)
-    default = departures(replace(matrix(), streams=others), said())
-    assert default[branch].reason == f"its stream {named.name} is the default: hosts that chose nothing have it"
+    default = departures(replace(matrix(), streams=(stream(f"r{branch}", default=True),)), said())
+    assert default[branch].reason == f"its stream r{branch} is the default: hosts that chose nothing have it"
 
 
 def test_a_branch_must_be_announced_wherever_it_is_published() -> None:
@@ -119,7 +119,7 @@ def test_the_matrix_without_what_was_retired() -> None:
     left = without_retired(matrix(), [*rows, Retired(kind="kernel", name="unknown", on="2026-11-21", reason="x")])
     assert [k.live for k in left.distributions[0].kernels] == [k.release != OLD.release for k in (OLD, NEW)]
     assert branch not in {b.name for b in left.branches} | {s.branch for s in left.streams}
-    assert left.streams
+    assert [s.name for s in left.streams] == ["latest"]
     assert without_retired(matrix(), []) == matrix()
 
 

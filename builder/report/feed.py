@@ -99,12 +99,13 @@ def event_lines(event: Mapping[str, Any]) -> list[str]:
     where = f"{event['distribution']}/{event['arch']}"
     verb = "went to another publication" if event["kind"] == "rollback" else "was published"
     added, removed = (len(event["packages"][name]) for name in ("added", "removed"))
+    counts = f"{added} packages came, {removed} left" if event["former"] else "the first that is told of"
     return [
-        f"{where} {verb}: {event['hosts'][0] if event['hosts'] else f'{added} packages came, {removed} left'}",
+        f"{where} {verb}: {event['hosts'][0] if event['hosts'] else counts}",
         *event["hosts"],
         *(f"advisory {name}" for name in event["advisories"]),
         *(f"{row['what']} leaves on {row['leaves']}: {row['why']}" for row in event["leaving"]),
-        f"{added} packages came, {removed} left; digest {event['digest']}",
+        f"{counts}; digest {event['digest']}",
     ]
 
 

@@ -35,7 +35,7 @@ def support(driver: str) -> bytes:
     document = {
         "streams": [{"name": "r535-open", "default": True, "drivers": [driver], "profiles": ["default"]}],
         "kernels": [{"release": "6.1.0-50", "streams": {"r535-open": offer}}],
-        "leaving": [{"what": "kernel 6.1.0-47", "leaves": "2027-01-31", "why": "its lifetime ends on 2027-01-31"}],
+        "leaving": [{"what": "kernel 6.1.0-47", "leaves": "2020-02-01", "why": "its lifetime ends on 2020-01-31"}],
     }
     return json.dumps(document).encode()
 
@@ -127,7 +127,7 @@ def test_the_feed_is_valid_atom_and_newest_first(site: Site) -> None:
     parsed = feedparser.parse(data)
     assert (parsed.bozo, parsed.version) == (False, "atom10")
     assert parsed.entries[0].title == "lab9/x86_64 was published: hosts on r535-open: driver 535.261.03 -> 550.163.01"
-    assert "kernel 6.1.0-47 leaves on 2027-01-31" in parsed.entries[0].content[0].value
+    assert "kernel 6.1.0-47 leaves on 2020-02-01" in parsed.entries[0].content[0].value
     feed = ET.fromstring(data)  # what RFC 4287, section 4, demands
     for element in (feed, *feed.findall(f"{ATOM}entry")):
         for name in ("id", "title", "updated"):
@@ -185,7 +185,7 @@ def test_a_webhook_that_is_away_or_has_no_secret_harms_nothing(
 ) -> None:
     gone = Webhook(url="http://127.0.0.1:1/hook")
     unset = Webhook(url=receiver.url, secret_env="REPOBUILD_TEST_SECRET")
-    site.publish("535", gone, unset, replace(unset, secret_env=None, secret_file=Path("/nonexistent")))
+    site.publish("535", gone, unset, replace(unset, secret_env=None, secret_file=site.work / "no such file"))
     texts = [e.text.partition(";")[0] for e in site.said if e.state == "warning"]
     assert texts == [
         "no answer (ConnectionError)",

@@ -2,8 +2,9 @@
 
 A client that read the former repomd.xml asks for what that one names; a cache in between may hold it for hours. So that
 it finds them after the switch, they are linked into the generation that becomes current: metadata, which have their
-sha256 in their names, and RPMs, whose names never stand for other bytes. ``former.json`` says which and whose; it is no
-part of the content, and nothing that is signed names them. What only a generation before those had is unlinked.
+sha256 in their names, and RPMs, whose names never stand for other bytes. ``former.json`` says which (with sha256) and
+whose; it is no part of the content, and nothing that is signed names them. What only a generation before those had is
+unlinked.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ def keep_reachable(target: Path, current: Path | None, number: int) -> None:
     """
     if current == target:
         return
-    rows = [] if current is None else [{"generation": current.name, "files": _own(current)}, *_former(current)]
+    rows = [] if current is None else [{"generation": current.name, "files": _own(current)}, *_rows(current)]
     rows = [row for row in rows if row["generation"] != target.name][:number]
-    own = set(_own(target))
+    own = _own(target).keys()
     wanted = {file for row in rows for file in row["files"]} - own
-    for file in sorted({file for row in _former(target) for file in row["files"]} - wanted - own):
+    for file in sorted({file for row in _rows(target) for file in row["files"]} - wanted - own):
         (target / file).unlink(missing_ok=True)
     touched = set()
     for file in sorted(wanted):
@@ -51,26 +52,34 @@ def _has_place(target: Path, file: str) -> bool:
     return file.startswith(("Packages/", "SRPMS/")) or (target / file).parent.is_dir()
 
 
-def _own(generation: Path) -> list[str]:
-    """What a generation's own metadata and record name, relative to it, sorted; nothing where they cannot be read."""
+def former_files(generation: Path) -> dict[str, str]:
+    """sha256 of each file that a generation has of former ones, by its place in it."""
+    return {file: sha256 for row in _rows(generation) for file, sha256 in row["files"].items()}
+
+
+def _own(generation: Path) -> dict[str, str]:
+    """What a generation's own metadata and record name, with its sha256; nothing where they cannot be read."""
     try:
         record = json.loads((generation / _RECORD).read_text())
-        packages = [str(row["file"]) for row in record["packages"]]
-        return sorted({*packages, *_metadata(generation)})
+        packages = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
+        return dict(sorted({**packages, **dict(_metadata(generation))}.items()))
     except (OSError, ValueError, KeyError, TypeError, ToolError):
-        return []
+        return {}
 
 
-def _metadata(generation: Path) -> Iterator[str]:
+def _metadata(generation: Path) -> Iterator[tuple[str, str]]:
     for repomd in (generation / "repodata/repomd.xml", *sorted(generation.glob("streams/*/repodata/repomd.xml"))):
         if repomd.is_file():
             tree = repomd.parents[1].relative_to(generation)
-            yield from (str(tree / record.href) for record in read_repomd(repomd))
+            yield from ((str(tree / record.href), record.sha256) for record in read_repomd(repomd))
 
 
-def _former(generation: Path) -> list[dict[str, Any]]:
+def _rows(generation: Path) -> list[dict[str, Any]]:
+    """Newest first: ``generation``, and ``files``: sha256 by place."""
     try:
         rows = json.loads((generation / FORMER).read_text())
-        return [{"generation": str(r["generation"]), "files": [str(f) for f in r["files"]]} for r in rows]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [
+            {"generation": str(r["generation"]), "files": {str(f): str(s) for f, s in r["files"].items()}} for r in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

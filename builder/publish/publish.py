@@ -16,6 +16,7 @@ from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.errata import updateinfo_of
 from builder.publish.generations import FORMER_GENERATIONS, RECORD, Repository
+from builder.publish.in_flight import former_files
 from builder.publish.modulemd import modules_yaml
 from builder.publish.trees import stream_rows, write_trees
 from builder.store.files import link_file, sync_path, sync_tree, write_atomic
@@ -128,6 +129,10 @@ def _streams(content: PublicationContent) -> dict[str, object]:
 def _check_reuse(repository: Repository, content: PublicationContent, subject: str) -> None:
     files = {artifact.nevra.filename: artifact.sha256 for artifact in _all_of(content).values()}
     earlier = {g.digest: g.files for g in repository.find(content.distribution, content.arch)}
+    current = repository.current(content.distribution, content.arch)
+    if current is not None:  # what clients in flight may still fetch, though the generation itself is gone
+        kept = former_files(repository.place(current)).items()
+        earlier[f"{current} (former)"] = {href.rpartition("/")[2]: sha256 for href, sha256 in kept}
     faults = list(reuse_faults(files, earlier))
     if faults:
         raise PublishError(

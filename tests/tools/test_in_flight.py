@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,16 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
+from builder.errors import PublishError
 from builder.model.publication import PublicationContent
 from builder.publish import publish, rollback, verify_publication
 from builder.publish.in_flight import keep_reachable
 from builder.tools.createrepo import read_primary, read_repomd
 from builder.tools.rpms import file_sha256
 from tests.need import need, need_root
-from tests.tools.publishing import EPOCH, Shop, content_of, put_path, stream, two_streams
+from tests.tools.publishing import EPOCH, Shop, content_of, put_path, sign_all, stream, two_streams
 from tests.tools.test_publish_client import Client
 
 
@@ -140,3 +144,16 @@ def test_a_former_generation_that_is_damaged_is_passed_over(shop: Shop, tmp_path
     (new / "former.json").write_text("rubbish")
     keep_reachable(new, tmp_path / "gone", 3)
     assert reachable(new, named(new))
+
+
+def test_a_name_that_clients_in_flight_may_fetch_is_not_reused_though_its_generation_is_gone(
+    shop: Shop, tmp_path: Path
+) -> None:
+    repo = tmp_path / "repo"
+    old = put_path(shop, only(shop, "535"), repo)
+    put_path(shop, only(shop, "550"), repo)
+    shutil.rmtree(old)  # as gc does
+    other = sign_all(shop.foreign, {n: a for n, a in shop.unsigned.items() if "535" in n}, tmp_path / "other")
+    rows = [(stream("r535-open"), ["535.261.03"], list(other.values()))]
+    with pytest.raises(PublishError, match="has this file name with other bytes"):
+        put_path(shop, content_of(rows), repo)

@@ -2,6 +2,8 @@
 
 Only what one value says about itself is checked here; what two values say about each other is in ``checks``. Values are
 strict: nothing is converted, unknown keys are mistakes.
+
+It stays whole though it is long: it reads as the files do, and what a pattern allows stands once.
 """
 
 from __future__ import annotations

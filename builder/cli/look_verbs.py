@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def report(as_json: bool, **options: Any) -> None:
         print_json({"support_matrix": [document for _, document in found]})
         return
     for _, document in found:
-        print_support_matrix(data(), document)
+        print_support_matrix(data(), document, datetime.now(UTC).date())
 
 
 @click.command()

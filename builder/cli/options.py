@@ -195,6 +195,12 @@ _SIGN = [
         help="Number the publication at least so: where a lost --repo is made anew.",
     ),
     click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
+    click.option(
+        "--webhook",
+        multiple=True,
+        metavar="URL",
+        help="POST each publication's event there, too (repeatable); $REPOBUILD_WEBHOOK_SECRET signs it.",
+    ),
 ]
 
 

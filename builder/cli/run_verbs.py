@@ -19,6 +19,7 @@ from builder.pipeline.matrix import ALL, Stage
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.matrix import run as run_stages
 from builder.pipeline.outcome import failures_of, summary_lines, worst_failure
+from builder.pipeline.preview import preview
 from builder.pipeline.push import push_all
 from builder.pipeline.write_specs import write_specs
 from builder.report import print_actions
@@ -171,10 +172,20 @@ def sign(as_json: bool, **options: Any) -> None:
 def publish(as_json: bool, **options: Any) -> None:
     """Publish what is in the store: gates, signatures, metadata, one atomic switch.
 
+    With --dry-run: what that would change, hosts first; nothing is built, signed or written, and no key is needed.
+
     \b
     Example:
       repobuild publish --gnupghome ./keys --repo /srv/www/repo
+      repobuild publish --dry-run --repo /srv/www/repo
     """
+    if options["dry_run"]:
+        found = preview(make_settings(options), warnings)
+        if as_json:
+            print_json({"distributions": [one.document() for one in found]})
+        for line in () if as_json else (line for one in found for line in one.lines()):
+            data().print(line, markup=False, highlight=False, soft_wrap=True)
+        return
     _run(Stage.QUALIFY | Stage.PUBLISH, options, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""gc: the verb about the space that the work folder takes."""
+"""gc and prune: the verbs about what is kept, in the work folder and in the publications."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from builder.cli.options import make_settings, work_options
-from builder.cli.output import command, data, print_json, warnings
+from builder.cli.output import command, data, people, print_json, warnings
 from builder.pipeline.documents import retention_document
+from builder.pipeline.lifetimes import prune as prune_matrix
 from builder.pipeline.retention import KEEP_DAYS, free_space
 from builder.report import print_retention
 
@@ -61,4 +62,33 @@ def gc(keep_days: float, max_size: int | None, dry_run: bool, as_json: bool, **o
         print_retention(data(), found)
 
 
-VERBS = (gc,)
+@click.command()
+@work_options
+@click.option("--dry-run", is_flag=True, help="Say what would leave, what stays, and why; change nothing.")
+@command
+def prune(dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Retire kernels and branches whose lifetime is over and whose end was announced; the next publication lacks them.
+
+    Written to matrix.retired.yaml beside the matrix. Nothing leaves that is in its lifetime or that installed hosts
+    need: the newest kernels, the branch of a default stream.
+
+    \b
+    Example:
+      repobuild prune --dry-run
+    """
+    departures = prune_matrix(make_settings(options), dry_run=dry_run)
+    if as_json:
+        rows = [
+            {"kind": d.kind, "name": d.name, "leaves": d.leaves, "goes": d.goes, "reason": d.reason} for d in departures
+        ]
+        print_json({"retired": not dry_run, "departures": rows})
+        return
+    for departure in sorted(departures, key=lambda d: not d.goes):
+        verb = "goes " if departure.goes else "stays"
+        data().print(f"{verb} {departure.what}: {departure.reason}", markup=False, highlight=False, soft_wrap=True)
+    going = sum(departure.goes for departure in departures)
+    ending = "would be retired" if dry_run else "retired; repobuild publish makes a publication without them"
+    people().print(f"{going} {ending}" if going else "nothing leaves")
+
+
+VERBS = (gc, prune)

@@ -2,6 +2,7 @@
 
 from builder.config.load import load_matrix
 from builder.config.lock import load_lock, write_lock
+from builder.config.retired import load_retired, write_retired
 from builder.config.schema import json_schemas
 
-__all__ = ["json_schemas", "load_lock", "load_matrix", "write_lock"]
+__all__ = ["json_schemas", "load_lock", "load_matrix", "load_retired", "write_lock", "write_retired"]

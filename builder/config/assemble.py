@@ -9,6 +9,7 @@ from pathlib import Path
 from builder.config.cell_ids import NEWEST
 from builder.config.fileset import FileSet
 from builder.config.schema import (
+    AdvisoryEntry,
     BranchEntry,
     DistributionEntry,
     DriverEntry,
@@ -21,7 +22,10 @@ from builder.config.schema import (
     RepositoryEntry,
     SourceEntry,
     StreamFile,
+    WebhookEntry,
 )
+from builder.model.errata import NO_FACTS, AdvisoryFacts
+from builder.model.lifetimes import RetentionRules, Webhook
 from builder.model.matrix import (
     Branch,
     Chroot,
@@ -70,6 +74,9 @@ def assemble(matrix: MatrixFile, streams: list[StreamFile], files: FileSet) -> M
                 for key in matrix.integrity.keys
             ),
         ),
+        advisory_prefix=matrix.advisory_prefix,
+        retention=RetentionRules(**matrix.retention.model_dump()),
+        webhooks=tuple(_webhook(entry, files.folder) for entry in matrix.webhooks),
     )
 
 
@@ -130,6 +137,8 @@ def _kernel(entry: KernelEntry) -> Kernel:
         built=entry.built,
         published=entry.published,
         live=entry.live,
+        eol=entry.eol,
+        advisory=_advisory(entry.advisory),
     )
 
 
@@ -156,6 +165,7 @@ def _driver(branch: str, entry: DriverEntry, folder: Path, patches: list[tuple[V
         read_from=entry.read,
         modules=tuple(entry.modules),
         patches=tuple(patch for versions, patch in patches if entry.version in versions),
+        advisory=_advisory(entry.advisory),
     )
 
 
@@ -207,3 +217,20 @@ def _stream(entry: StreamFile, qualification: QualificationEntry) -> Stream:
         default_instead_of=tuple(entry.default_instead_of),
         level=qualification.streams.get(entry.stream, qualification.level),
     )
+
+
+def _advisory(entry: AdvisoryEntry | None) -> AdvisoryFacts:
+    if entry is None:
+        return NO_FACTS
+    return AdvisoryFacts(
+        issued=entry.issued,
+        severity=entry.severity,
+        cves=tuple(sorted(entry.cves)),
+        references=tuple(entry.references),
+        text=" ".join(entry.text.split()) if entry.text else None,
+    )
+
+
+def _webhook(entry: WebhookEntry, folder: Path) -> Webhook:
+    secret = folder / entry.secret_file if entry.secret_file else None
+    return Webhook(url=entry.url, secret_file=secret, secret_env=entry.secret_env)

@@ -12,6 +12,7 @@ from functools import cmp_to_key
 from string import Formatter
 
 from builder.config.cell_ids import cell_ids
+from builder.config.errata_checks import check_errata
 from builder.config.faults import allowed, find_twice, suggest
 from builder.config.fileset import FileSet
 from builder.config.nodes import Node
@@ -42,6 +43,7 @@ def _all(files: FileSet) -> Iterator[tuple[int, str]]:
         yield from _branch(name, branch)
     yield from _drivers(files)
     yield from check_patches(files)
+    yield from check_errata(files)
     yield from _excludes(files)
     yield from _qualification(files)
     yield from _keys(files)

@@ -2,6 +2,8 @@
 
 Only what one value says about itself is checked here; what two values say about each other is in ``checks``. Values are
 strict: nothing is converted, unknown keys are mistakes.
+
+It stays whole though it is long: it reads as the files do, and what a pattern allows stands once.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from builder.model.errata import Severity
 from builder.model.levels import Level
 from builder.model.matrix import CELL_TIMEOUT, LIFETIME_DAYS, Delivery, Dnf, Flavor, Kmods
 
@@ -33,9 +36,13 @@ PATTERNS = {
     r"^([^\s]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*\.patch$": "a file name of letters, digits and . _ + - that ends in .patch",
     r"^(/[A-Za-z0-9._/+-]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*$": "a program's name or its absolute path",
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$": '"YYYY-MM-DD"',
+    r"^[0-9]{4}(-(0[1-9]|1[0-2])(-[0-9]{2})?)?$": '"YYYY-MM-DD", "YYYY-MM" or "YYYY"',
+    r"^CVE-[0-9]{4}-[0-9]{4,}$": "a CVE's name, as in CVE-2025-23277",
+    r"^https?://[^\s]+$": "a URL that begins with https:// or http://",
+    r"^[A-Z_][A-Z0-9_]*$": "the name of an environment variable: capital letters, digits and _",
 }
 _NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, *_MORE = PATTERNS
-_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM, _DAY = _MORE
+_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM, DAY, UNTIL, CVE, _URL, _VARIABLE = _MORE
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -95,6 +102,21 @@ class DistributionEntry(_File):
     buildroot: BuildrootEntry
 
 
+class AdvisoryEntry(_File):
+    """What hosts are told of a driver or kernel release beside that it is there."""
+
+    issued: Annotated[str, Field(pattern=DAY)] | None = None
+    """When it came out; unless given the date of the driver's archive."""
+    severity: Annotated[Severity, Field(strict=False)] | None = None
+    """Needed where there are CVEs."""
+    cves: list[Annotated[str, Field(pattern=CVE)]] = []
+    """What it fixes."""
+    references: list[Annotated[str, Field(pattern=_URL)]] = []
+    """Where to read more: release notes, security bulletins."""
+    text: Text | None = None
+    """What it is about, in some sentences."""
+
+
 class CoreEntry(_File):
     """The package that owns vmlinuz."""
 
@@ -138,6 +160,9 @@ class KernelEntry(_File):
     """When its distribution published it: freshness counts from here."""
     live: bool = True
     """false: kept for its history, no longer built."""
+    eol: Annotated[str, Field(pattern=UNTIL)] | None = None
+    """The last day of its lifetime; until then all its modules stay published. Without one `prune` never takes it."""
+    advisory: AdvisoryEntry | None = None
 
 
 class SourceEntry(_File):
@@ -160,6 +185,7 @@ class DriverEntry(_File):
     read: Text
     """Where this version was read."""
     sources: list[SourceEntry]
+    advisory: AdvisoryEntry | None = None
 
 
 class RangeEntry(_File):
@@ -231,7 +257,7 @@ class KeyEntry(_File):
 
     file: Text
     """Armored OpenPGP key; a relative path starts at matrix.yaml."""
-    from_: Annotated[str, Field(pattern=_DAY)] | None = Field(default=None, alias="from")
+    from_: Annotated[str, Field(pattern=DAY)] | None = Field(default=None, alias="from")
     """The day (UTC) from which on it signs instead of the one before it; only the first key has none."""
 
 
@@ -242,6 +268,31 @@ class IntegrityEntry(_File):
     """After so many days without a new or renewed publication, `verify` calls it expired."""
     keys: list[KeyEntry] = []
     """Keys that hosts are told of, oldest first; needed only while one follows another."""
+
+
+class RetentionEntry(_File):
+    """When what is at the end of its lifetime leaves the publications, and what is kept for clients meanwhile."""
+
+    grace_days: Annotated[int, Field(ge=0)] = 0
+    """How long after its last day a kernel or branch is still published."""
+    notice_days: Annotated[int, Field(ge=0)] = 90
+    """How long before it leaves that must have been announced in the publications."""
+    newest_kernels: Annotated[int, Field(ge=1)] = 3
+    """So many newest kernels of a variant stay whatever their lifetime: hosts have them (dnf's installonly_limit)."""
+    former_generations: Annotated[int, Field(ge=0)] = 3
+    """Files of so many generations before stay at their addresses: a client may have read their index already."""
+    early: Literal["warn", "refuse"] = "warn"
+    """What becomes of a publication that takes away what is in its lifetime."""
+
+
+class WebhookEntry(_File):
+    """Who is told of each publication by an HTTP POST."""
+
+    url: Annotated[str, Field(pattern=_URL)]
+    secret_file: Text | None = None
+    """File with the secret that signs the request (HMAC-SHA256); a relative path starts at matrix.yaml."""
+    secret_env: Annotated[str, Field(pattern=_VARIABLE)] | None = None
+    """Environment variable with that secret."""
 
 
 class MatrixFile(_File):
@@ -263,6 +314,10 @@ class MatrixFile(_File):
     """Seconds a cell or package may take, all its attempts; then it is stopped. `--cell-timeout` is stronger."""
     qualification: QualificationEntry = QualificationEntry()
     integrity: IntegrityEntry = IntegrityEntry()
+    advisory_prefix: PackageName = "NVIDIA"
+    """What the ids of advisories begin with; it should say whose they are."""
+    retention: RetentionEntry = RetentionEntry()
+    webhooks: list[WebhookEntry] = []
 
 
 class ProfileEntry(_File):
@@ -308,11 +363,34 @@ class LockFile(_File):
     pins: list[PinEntry]
 
 
-FILES: dict[str, type[BaseModel]] = {"matrix": MatrixFile, "stream": StreamFile, "lock": LockFile}
+class RetiredEntry(_File):
+    """A kernel or branch at the end of its lifetime."""
+
+    kind: Literal["kernel", "branch"]
+    name: Text
+    """`uname -r`, or the branch."""
+    on: Annotated[str, Field(pattern=DAY)]
+    """When it was retired."""
+    reason: Text
+
+
+class RetiredFile(_File):
+    """matrix.retired.yaml: written by `repobuild prune`; what it names is built and published no more."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    retired: list[RetiredEntry]
+
+
+FILES: dict[str, type[BaseModel]] = {
+    "matrix": MatrixFile,
+    "stream": StreamFile,
+    "lock": LockFile,
+    "retired": RetiredFile,
+}
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (2020-12) of each file: keys matrix, stream, lock; checked in under docs/schema/."""
+    """JSON Schema (2020-12) of each file: keys matrix, stream, lock, retired; checked in under docs/schema/."""
     schemas = {}
     for name, model in FILES.items():
         schema = model.model_json_schema(by_alias=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from builder.model.errata import NO_FACTS, AdvisoryFacts
 from builder.model.levels import Level
+from builder.model.lifetimes import DEFAULT_RETENTION, RetentionRules, Webhook
 from builder.model.nevra import Evr
 from builder.model.patches import Patch
 
@@ -115,6 +117,8 @@ class Kernel:
     built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"; None: nobody wrote it down
     published: str | None = None  # when its distribution published it, likewise
     live: bool = True  # False: kept in the matrix for its history, no longer built
+    eol: str | None = None  # its last day, "YYYY-MM-DD", "YYYY-MM" or "YYYY"; None: not known
+    advisory: AdvisoryFacts = NO_FACTS
 
     @property
     def label(self) -> str:
@@ -197,6 +201,7 @@ class Driver:
     read_from: str
     modules: tuple[str, ...]  # kernel modules a cell must yield, e.g. ("nvidia", "nvidia-uvm", …)
     patches: tuple[Patch, ...] = ()  # of its branch, in order; which of them a cell has is in model/patches.py
+    advisory: AdvisoryFacts = NO_FACTS
 
     @property
     def open_source(self) -> Source | None:
@@ -283,6 +288,9 @@ class Matrix:
     streams: tuple[Stream, ...]  # sorted by name
     cell_timeout: float = CELL_TIMEOUT  # seconds a cell or package may take before it is stopped
     integrity: Integrity = Integrity()
+    advisory_prefix: str = "NVIDIA"  # what the ids of advisories begin with
+    retention: RetentionRules = DEFAULT_RETENTION
+    webhooks: tuple[Webhook, ...] = ()
 
     def distribution(self, name: str) -> Distribution:
         """The distribution of that name; raises KeyError."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.model.cells import Artifact
+from builder.model.errata import Advisory
 from builder.model.matrix import Delivery, Stream
 
 
@@ -39,6 +40,7 @@ class PublicationContent:
     sources: tuple[Artifact, ...]  # signed SRPMs (open parts only), may be empty
     files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside the packages: support-matrix.json …
     delivery: Delivery = Delivery.MODULAR
+    advisories: tuple[Advisory, ...] = ()  # by id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

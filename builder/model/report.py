@@ -45,6 +45,8 @@ class SupportKernel:
     built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"
     published: str | None = None  # when its distribution published it, likewise
     live: bool = True
+    eol: str | None = None
+    leaves: str | None = None  # the day from which it may leave the publications
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class SupportBranch:
     max_cuda: str | None
     gpus: tuple[str, ...]  # oldest first
     note: str | None = None
+    leaves: str | None = None  # the day from which it may leave the publications
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +111,4 @@ class SupportFacts:
     rows: tuple[SupportRow, ...]
     signer: tuple[str, str] | None = None  # of the kernel modules: common name, sha256 of the certificate
     delivery: str = "modular"  # how streams reach hosts
+    notice_days: int = 0  # before something leaves

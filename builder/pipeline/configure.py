@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from builder.config import load_lock, load_matrix
+from builder.config import load_lock, load_matrix, load_retired
 from builder.errors import SelectionError
 from builder.model.cells import Cell, PackageKind, Unit
+from builder.model.lifetimes import Retired
 from builder.model.matrix import Lock, Matrix
 from builder.model.planning import Excluded
 from builder.pipeline.settings import Settings
 from builder.plan.cells import expand_cells, match, select_cells
+from builder.plan.lifetimes import without_retired
 from builder.plan.units import kmod_unit, package_units
 
 
@@ -25,6 +27,7 @@ class Configuration:
     excluded: tuple[Excluded, ...]
     units: tuple[Unit, ...]  # kmods in cell order, then the packages around them; gates come after the builds
     selected: frozenset[str]  # unit ids
+    retired: tuple[Retired, ...] = ()  # what the matrix above is without
 
 
 def configure(settings: Settings) -> Configuration:
@@ -32,7 +35,8 @@ def configure(settings: Settings) -> Configuration:
 
     Raises ConfigError with every mistake of the file set, SelectionError for patterns that match nothing.
     """
-    matrix = load_matrix(settings.config, settings.streams)
+    retired = load_retired(settings.retired_path)
+    matrix = without_retired(load_matrix(settings.config, settings.streams), retired)
     lock = load_lock(settings.lock_path)
     cells, excluded = expand_cells(matrix)
     units = (
@@ -45,6 +49,7 @@ def configure(settings: Settings) -> Configuration:
         cells=cells,
         excluded=tuple(Excluded(cell=cell, reason=reason) for cell, reason in excluded),
         units=units,
+        retired=retired,
         selected=_selected(units, _of_streams(matrix, cells, settings.only_streams), settings),
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 
 from builder.config import load_matrix
 from builder.errors import PublishError, RepobuildError
 from builder.model.publication import Publication
 from builder.pipeline.integrity import open_signer, terms_of
+from builder.pipeline.notify import read_events, record_events
 from builder.pipeline.settings import Settings
 from builder.pipeline.site import write_site
 from builder.publish import (
@@ -52,6 +54,11 @@ def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | 
                 f"what was current before: {exc.message}",
                 hint="the next publication or rollback writes it again",
             ) from exc
+        with suppress(RepobuildError):  # the rollback is done; the next publication makes up for the event
+            known = [e["url"] for e in read_events(settings.repo_path) if e.get("url")]
+            tail = f"/{distribution}/{arch}"
+            address = next((url.removesuffix(tail) for url in known if url.endswith(tail)), settings.published_at)
+            record_events(settings.repo_path, [(distribution, arch)], address=address, kind="rollback")
         return publication
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from builder.build import open_builder
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, StalePlanError
 from builder.model.cells import Action, Decision
+from builder.model.lifetimes import Webhook
 from builder.model.matrix import Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
@@ -20,6 +21,7 @@ from builder.pipeline.gates import build_gates, build_releases
 from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.integrity import open_signer
 from builder.pipeline.levels import qualify_levels
+from builder.pipeline.notify import notify
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
@@ -34,6 +36,7 @@ from builder.pipeline.stream_packages import build_stream_packages, is_published
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
+from builder.plan.errata import plan_errata
 from builder.plan.streams import plan_streams
 from builder.render import render_mock_config
 from builder.sign import Signer
@@ -133,6 +136,7 @@ def run(
         reports, outcomes = _publish_all(shop, signer, outcomes, stages)
         if any(report.publication is not None for report in reports):
             tell_site(shop, outcomes.values())
+            _notify(shop)
         give_shared(shop)
         return RunReport(
             actions=actions,
@@ -140,6 +144,21 @@ def run(
             excluded=shop.configuration.excluded,
             distributions=reports,
         )
+
+
+def _notify(shop: Workshop) -> None:
+    matrix, settings = shop.configuration.matrix, shop.settings
+    places = [(distribution.name, arch) for distribution in matrix.distributions for arch in distribution.arches]
+    hooks = (*matrix.webhooks, *(Webhook(url=url, secret_env=settings.webhook_secret_env) for url in settings.webhook))
+    notify(
+        settings.repo_path,
+        settings.work,
+        places,
+        hooks,
+        shop.listener,
+        address=settings.published_at,
+        author=matrix.vendor,
+    )
 
 
 def _check_expected(actions: tuple[Action, ...], expected: Mapping[str, str] | None) -> None:
@@ -202,7 +221,8 @@ def _publish(
         held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
         return held, outcomes
     epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result)
-    published = try_publish(shop, signer, content, epoch)
+    errata = plan_errata(shop.configuration.matrix, distribution, arch, streams, outcomes)
+    published = try_publish(shop, signer, content, epoch, errata)
     error = published if isinstance(published, RepobuildError) else None
     report = DistributionReport(
         distribution=distribution,

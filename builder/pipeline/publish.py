@@ -8,15 +8,17 @@ from pathlib import Path
 
 from builder.errors import DiskFullError, InterruptedRunError, PublishError, RepobuildError
 from builder.model.cells import Artifact
+from builder.model.errata import Advisory
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.publication import Publication, PublicationContent, StreamContent
 from builder.pipeline.gpus import gpus_of
 from builder.pipeline.integrity import declared_keys, former_fingerprints, terms_of, trusted_keys
+from builder.pipeline.lifetimes import check_lifetimes
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import offered_profiles, units_of_stream
-from builder.publish import current_generation, prove_transitions, publish, verify_publication, with_former
+from builder.publish import current_generation, prove_transitions, publish, verify_publication, with_errata, with_former
 from builder.report import gpus_sentences
 from builder.sign import Signer
 
@@ -117,11 +119,14 @@ def _description(shop: Workshop, plan: StreamPlan, arch: str) -> str:
     return " ".join(part for part in (plan.stream.description, gpus_sentences(gpus) if gpus else "") if part)
 
 
-def publish_content(shop: Workshop, signer: Signer, content: PublicationContent, epoch: int) -> Publication:
+def publish_content(
+    shop: Workshop, signer: Signer, content: PublicationContent, epoch: int, errata: Sequence[Advisory] = ()
+) -> Publication:
     """Publish and verify; a publication that is not whole is an error and the switch is undone by the caller."""
     subject = f"{content.distribution}/{content.arch}"
     shop.tell("publish", subject, "started")
-    content = with_former(content, shop.settings.repo_path)
+    check_lifetimes(shop, content)
+    content = with_errata(with_former(content, shop.settings.repo_path), errata, shop.settings.repo_path)
     publication = publish(
         content,
         shop.settings.repo_path,
@@ -132,6 +137,7 @@ def publish_content(shop: Workshop, signer: Signer, content: PublicationContent,
         base_url=shop.settings.published_at,
         check=lambda path: _check(shop, signer, content, path),
         other_keys=declared_keys(shop.configuration.matrix.integrity),
+        former=shop.configuration.matrix.retention.former_generations,
     )
     text = "already current" if not publication.changed else f"{publication.packages} packages"
     text += ", manifest renewed" if publication.renewed and not publication.changed else ""
@@ -157,14 +163,14 @@ def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Pa
 
 
 def try_publish(
-    shop: Workshop, signer: Signer, content: PublicationContent, epoch: int
+    shop: Workshop, signer: Signer, content: PublicationContent, epoch: int, errata: Sequence[Advisory] = ()
 ) -> Publication | RepobuildError:
     """As ``publish_content``, with the failure of one distribution kept from harming the others.
 
     Raises what harms them all: DiskFullError, InterruptedRunError.
     """
     try:
-        return publish_content(shop, signer, content, epoch)
+        return publish_content(shop, signer, content, epoch, errata)
     except (DiskFullError, InterruptedRunError):
         raise
     except RepobuildError as exc:

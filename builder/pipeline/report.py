@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.model.cells import PackageKind
+from builder.model.lifetimes import leaves_on
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.report import (
@@ -75,7 +76,15 @@ def support_facts(
         title=distribution.title,
         arch=arch,
         branches=tuple(
-            SupportBranch(name=b.name, type=b.type, eol=b.eol, max_cuda=b.max_cuda, gpus=b.gpus, note=b.note)
+            SupportBranch(
+                name=b.name,
+                type=b.type,
+                eol=b.eol,
+                max_cuda=b.max_cuda,
+                gpus=b.gpus,
+                note=b.note,
+                leaves=leaves_on(b.eol, matrix.retention),
+            )
             for b in matrix.branches
             if b.name in named
         ),
@@ -87,6 +96,8 @@ def support_facts(
                 built=k.built,
                 published=k.published,
                 live=k.live,
+                eol=k.eol,
+                leaves=leaves_on(k.eol, matrix.retention),
             )
             for k in distribution.kernels
             if k.arch == arch
@@ -95,6 +106,7 @@ def support_facts(
         rows=tuple(rows),
         signer=(certificate.name, certificate.fingerprint) if certificate else None,
         delivery=distribution.delivery.value,
+        notice_days=matrix.retention.notice_days,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from builder.model.levels import Level
 from builder.model.matrix import CELL_TIMEOUT
 from builder.tools.attempts import RETRIES
 from builder.tools.machine import processors
+
+WEBHOOK_SECRET = "REPOBUILD_WEBHOOK_SECRET"  # noqa: S105  the name of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +42,25 @@ class Settings:
     module_passphrase_fd: int | None = None
     publish_logs: bool = False  # copy build logs of cells beside the publications; the support matrix links to them
     base_url: str | None = None  # of the published repository, for the .repo file and package; None: file://<repo>
+    webhook: tuple[str, ...] = ()  # URLs to tell of publications, beside those of matrix.yaml
     fail_fast: bool = False
     compile: bool = True  # False: what was compiled before is packed and signed, nothing new is compiled
     level: Level | None = None  # qualify every cell at least so far, whatever its streams ask
 
     @property
+    def webhook_secret_env(self) -> str | None:
+        """The variable with the secret of ``webhook``, None where it is not set: these are told unsigned."""
+        return WEBHOOK_SECRET if WEBHOOK_SECRET in os.environ else None
+
+    @property
     def lock_path(self) -> Path:
         """matrix.lock.yaml of this configuration."""
         return self.lock or self.config.parent / "matrix.lock.yaml"
+
+    @property
+    def retired_path(self) -> Path:
+        """matrix.retired.yaml of this configuration."""
+        return self.config.parent / "matrix.retired.yaml"
 
     @property
     def repo_path(self) -> Path:

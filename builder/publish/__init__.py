@@ -2,6 +2,7 @@
 
 from builder.publish.bundle import Manifest, open_tar, trusted_manifest, write_bundle
 from builder.publish.clients import KEY_FILE, client_repository
+from builder.publish.errata import advisory_ids, with_errata
 from builder.publish.former import with_former
 from builder.publish.generations import (
     Generation,
@@ -26,6 +27,7 @@ from builder.publish.site import LOGS, Bytes, CurrentSupport, update_site
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.unbundle import unbundle
 from builder.publish.verify import PublicationReport, verify_publication
+from builder.publish.webhooks import Told, send, shown
 
 __all__ = [
     "KEY_FILE",
@@ -44,6 +46,8 @@ __all__ = [
     "S3Target",
     "SeenFile",
     "Terms",
+    "Told",
+    "advisory_ids",
     "client_repository",
     "current_generation",
     "find_generation",
@@ -57,11 +61,14 @@ __all__ = [
     "read_generation",
     "rollback",
     "select",
+    "send",
+    "shown",
     "trusted_manifest",
     "unbundle",
     "update_site",
     "verify_integrity",
     "verify_publication",
+    "with_errata",
     "with_former",
     "write_bundle",
     "write_selection",

@@ -12,7 +12,7 @@ from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.modulemd import gate_serial, module_version
 from builder.publish.trees import RELEASE_FILE, STREAMS, named_releases, release_of
 
-RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json", STREAMS, RELEASE_FILE})
+RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json", "former.json", STREAMS, RELEASE_FILE})
 
 
 def content_faults(content: PublicationContent) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 Layout::
 
-    <repo>/.generations/<digest>/       Packages/ repodata/ (or streams/) publication.json support-matrix.…
+    <repo>/.generations/<digest>/       Packages/ repodata/ (or streams/) publication.json support-matrix.… former.json
     <repo>/<distribution>/<arch>        -> ../.generations/<digest>
     <repo>/RPM-GPG-KEY-repobuild  <repo>/<distribution>.repo
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from builder.errors import LockedError, PublishError, RepobuildError
+from builder.model.lifetimes import DEFAULT_RETENTION
 from builder.model.publication import Publication
+from builder.publish.in_flight import keep_reachable
 from builder.store.files import os_failure, remove_tree, sync_path
 
 RECORD = "publication.json"
 _TMP = ".tmp-"
+FORMER_GENERATIONS = DEFAULT_RETENTION.former_generations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,11 @@ class Repository:
         self.place(digest).rename(grave / "old")
         remove_tree(grave)
 
+    def keep_reachable(self, distribution: str, arch: str, digest: str, former: int) -> None:
+        """Link into a generation that is to be current what clients may have read of the ``former`` ones that were."""
+        current = self.current(distribution, arch)
+        keep_reachable(self.place(digest), self.place(current) if current is not None else None, former)
+
     def switch(self, distribution: str, arch: str, digest: str) -> None:
         """Make a generation current by one rename(2)."""
         link = self.current_link(distribution, arch)
@@ -168,30 +175,6 @@ def read_generation(path: Path) -> Generation:
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise PublishError(f"{path / RECORD}: damaged: {exc}", hint="move this generation away") from exc
-
-
-def link_file(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where links are impossible (another filesystem, too many links)."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def write_atomic(path: Path, data: bytes) -> bool:
-    """Replace a file by one rename unless it holds these bytes already; True when it was written."""
-    if path.is_file() and path.read_bytes() == data:
-        return False
-    fresh = path.parent / f".{path.name}.new"
-    fresh.write_bytes(data)
-    fresh.chmod(0o644)
-    sync_path(fresh)
-    fresh.replace(path)
-    sync_path(path.parent)
-    return True
 
 
 def current_generation(repo: Path, distribution: str, arch: str) -> str | None:
@@ -244,11 +227,13 @@ def rollback(
     digest: str | None = None,
     *,
     renew: Callable[[Repository, str], bool] | None = None,
+    former: int = FORMER_GENERATIONS,
 ) -> Publication:
     """Make another generation on disk current again, chosen as by ``find_generation``; raises what that raises.
 
     ``renew`` gives the chosen one a manifest with a new number before it is switched to, where it needs one, and says
-    whether it did. Without, its manifest stays the one it had: who verifies it sees what it is, an older publication.
+    whether it did. Without, its manifest stays the one it had, and so do its files: who verifies it sees what it is, an
+    older publication, and clients in flight begin again.
     """
     repository = Repository(repo)
     if not repository.generations.is_dir():
@@ -256,7 +241,10 @@ def rollback(
     with repository.writing():
         chosen = find_generation(repo, distribution, arch, digest)
         current = repository.current(distribution, arch)
-        renewed = renew is not None and renew(repository, chosen.digest)
+        renewed = False
+        if renew is not None:
+            repository.keep_reachable(distribution, arch, chosen.digest, former)
+            renewed = renew(repository, chosen.digest)
         if chosen.digest != current:
             repository.switch(distribution, arch, chosen.digest)
         return Publication(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from builder.errors import PublishError
-from builder.publish.generations import RECORD, Repository, write_atomic
+from builder.publish.generations import RECORD, Repository
 from builder.publish.manifest import (
     MANIFEST,
     Manifest,
@@ -21,7 +21,7 @@ from builder.publish.manifest import (
     read_manifest,
     signature_name,
 )
-from builder.store.files import sync_path
+from builder.store.files import sync_path, write_atomic
 from builder.tools.rpms import file_sha256
 
 Sign = Callable[[Path], bytes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import json
 import re
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from builder.model.cells import Artifact
+from builder.model.lifetimes import last_day
 from builder.model.publication import PublicationContent, StreamContent
 
 GATE = "nvidia-kmod-common"
@@ -133,13 +133,6 @@ def obsoletes_document(content: PublicationContent, part: StreamContent) -> dict
         "message": f"R{part.stream.branch} drivers get no updates from NVIDIA after {part.eol}",
     }
     return {"document": "modulemd-obsoletes", "version": 1, "data": data}
-
-
-def last_day(date: str) -> str:
-    """The last day of a year or month: ``2026`` is 2026-12-31, ``2026-02`` is 2026-02-28."""
-    year, _, month = date.partition("-")
-    last = int(month or 12)
-    return f"{year}-{last:02}-{calendar.monthrange(int(year), last)[1]}"
 
 
 def modules_yaml(content: PublicationContent) -> bytes:

@@ -14,13 +14,15 @@ from builder.model.publication import Publication, PublicationContent
 from builder.publish.clients import client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
-from builder.publish.generations import RECORD, Repository, link_file, write_atomic
+from builder.publish.errata import updateinfo_of
+from builder.publish.generations import FORMER_GENERATIONS, RECORD, Repository
+from builder.publish.in_flight import former_files
 from builder.publish.issue import is_due, issue
 from builder.publish.key_files import check_key, key_files
 from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
 from builder.publish.trees import stream_rows, write_trees
-from builder.store.files import sync_path, sync_tree
+from builder.store.files import link_file, sync_path, sync_tree, write_atomic
 from builder.tools.createrepo import modulemd_fault, read_primary, read_repomd, write_metadata
 from builder.tools.gpg import fingerprint_of
 
@@ -38,6 +40,7 @@ def publish(
     base_url: str | None = None,
     check: Callable[[Path], object] | None = None,
     other_keys: Sequence[bytes] = (),
+    former: int = FORMER_GENERATIONS,
 ) -> Publication:
     """Make ``content`` the current publication of its distribution × arch.
 
@@ -45,7 +48,8 @@ def publish(
     manifest has to be renewed by ``terms``. ``sign`` makes the detached signatures of repomd.xml and the manifest;
     ``other_keys`` are public keys that clients are told of besides, former and coming ones (ADR 0026). ``check`` looks
     at the finished generation before anyone sees it, and what it raises keeps the current one. ``base_url`` is where
-    clients find ``repo`` (default: the folder itself).
+    clients find ``repo`` (default: the folder itself). Files of ``former`` generations stay at their addresses for
+    clients that have read their index already.
 
     Raises PublishError naming every culprit; whatever is raised, the current publication is untouched.
     """
@@ -82,6 +86,7 @@ def publish(
                 key_names=tuple(keys),
             ).text.encode(),
         )
+        repository.keep_reachable(content.distribution, content.arch, digest, former)
         renewed = is_due(repository, content.distribution, content.arch, digest, key, terms)
         if renewed:
             issue(repository, content.distribution, content.arch, digest, key=key, sign=sign, terms=terms)
@@ -129,6 +134,7 @@ def _record(
         **({"keys": {n: fingerprint_of(data) for n, data in keys.items()}} if len(keys) > 1 else {}),
         "epoch": epoch,
         **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _streams(content)),
+        **({"updateinfo": hashlib.sha256(errata).hexdigest()} if (errata := updateinfo_of(content)) else {}),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
         "packages": [
             {"file": href, "nevra": artifact.nevra.artifact, "sha256": artifact.sha256}
@@ -145,6 +151,10 @@ def _streams(content: PublicationContent) -> dict[str, object]:
 def _check_reuse(repository: Repository, content: PublicationContent, subject: str) -> None:
     files = {artifact.nevra.filename: artifact.sha256 for artifact in _all_of(content).values()}
     earlier = {g.digest: g.files for g in repository.find(content.distribution, content.arch)}
+    current = repository.current(content.distribution, content.arch)
+    if current is not None:  # what clients in flight may still fetch, though the generation itself is gone
+        kept = former_files(repository.place(current)).items()
+        earlier[f"{current} (former)"] = {href.rpartition("/")[2]: sha256 for href, sha256 in kept}
     faults = list(reuse_faults(files, earlier))
     if faults:
         raise PublishError(
@@ -181,7 +191,8 @@ def _build(
             if content.delivery is Delivery.BRANCH_REPOS:
                 written = write_trees(folder, content, _place, epoch=epoch)
             else:
-                written = [write_metadata(folder, list(expected), modules, epoch=epoch)]
+                errata = updateinfo_of(content)
+                written = [write_metadata(folder, list(expected), modules, epoch=epoch, updateinfo=errata)]
         except ToolError as exc:
             raise PublishError(f"{subject}: {exc.message}") from exc
         for repomd in written:

@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from builder.errors import VerifyError
-from builder.publish.generations import write_atomic
-from builder.store.files import os_failure
+from builder.store.files import os_failure, write_atomic
 
 
 class Sight(BaseModel):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from builder.publish.generations import RECORD, Repository, write_atomic
+from builder.publish.generations import RECORD, Repository
+from builder.store.files import write_atomic
 
 SUPPORT = "support-matrix.json"  # in a generation
 Bytes: TypeAlias = bytes | Callable[[], bytes]  # the latter is asked when the file is written

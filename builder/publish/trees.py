@@ -20,8 +20,9 @@ from builder.model.cells import Artifact, PackageKind
 from builder.model.matrix import Delivery
 from builder.model.naming import stream_package
 from builder.model.publication import PublicationContent, StreamContent
-from builder.publish.generations import link_file
+from builder.publish.errata import updateinfo_of
 from builder.publish.module_checks import IndexedStream, ModuleIndex
+from builder.store.files import link_file
 from builder.tools.createrepo import ListedPackage, write_metadata
 
 STREAMS = "streams"
@@ -144,7 +145,8 @@ def write_trees(
         tree = folder / STREAMS / part.stream.name
         tree.mkdir(mode=0o755, parents=True)
         (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
-        written.append(write_metadata(tree, [place(a) for a in part.artifacts], None, epoch=epoch, loaded=loaded))
+        hrefs, errata = [place(a) for a in part.artifacts], updateinfo_of(content, part.stream.name)
+        written.append(write_metadata(tree, hrefs, None, epoch=epoch, updateinfo=errata, loaded=loaded))
         release = release_of(part)
         if release is not None:
             for target in (tree, *([folder] if part.stream.default else [])):

@@ -13,10 +13,10 @@ from builder.model.publication import Publication
 from builder.publish.bundle import FILES, POOL_LINK, BundledFile, Manifest, open_tar, trusted_manifest
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import reuse_faults
-from builder.publish.generations import RECORD, Generation, Repository, link_file, read_generation, write_atomic
+from builder.publish.generations import RECORD, Generation, Repository, read_generation
 from builder.publish.trees import STREAMS
 from builder.publish.verify import verify_publication
-from builder.store.files import sync_path, sync_tree
+from builder.store.files import link_file, sync_path, sync_tree, write_atomic
 from builder.tools.gpg import fingerprint_of
 from builder.tools.rpms import file_sha256
 

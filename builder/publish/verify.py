@@ -21,6 +21,7 @@ from builder.errors import (
 )
 from builder.model.cells import PackageKind
 from builder.publish.closure import BaseRepository, closure_faults, load_base
+from builder.publish.errata_checks import errata_faults
 from builder.publish.faults import Fault, verify_error, within
 from builder.publish.generations import RECORD
 from builder.publish.location import Location, MissingFileError
@@ -180,6 +181,8 @@ class _Looking:
             index = ModuleIndex(streams=(tree.indexed(packages),), default_stream=None)
             self.faults.extend(module_faults(index, packages))
             self.faults.extend(self._release({p.sha256 for p in packages if p.nevra.name == _RELEASE}))
+        if index is not None and "updateinfo" in metadata:
+            self.faults.extend(errata_faults(metadata["updateinfo"], index, packages))
         requirements = 0
         if index is not None and packages:
             requirements, found = closure_faults(metadata["primary"], packages, index, base, self.omitted)

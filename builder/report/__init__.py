@@ -2,8 +2,10 @@
 
 from builder.report.console import print_actions, print_support_matrix
 from builder.report.difference import Difference, Published, difference
+from builder.report.feed import EVENTS_FILE, FEED_FILE, atom_feed, event_lines, events_json, publication_event
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
+from builder.report.lifetimes import SUPPORT_FILE, leaving_soon, left_early
 from builder.report.page import support_files, support_page
 from builder.report.provenance import provenance, provenance_schema
 from builder.report.retention import print_retention
@@ -25,19 +27,27 @@ from builder.report.support_matrix import support_json, support_matrix
 from builder.report.support_schema import support_schemas
 
 __all__ = [
+    "EVENTS_FILE",
+    "FEED_FILE",
     "GPUS_FILE",
     "SITE_DATA",
     "SITE_PAGE",
     "SITE_TIMES",
+    "SUPPORT_FILE",
     "CellTimes",
     "CurrentPublication",
     "Difference",
     "Published",
     "RunNumbers",
+    "atom_feed",
     "count_lines",
     "difference",
+    "event_lines",
+    "events_json",
     "gpus_file",
     "gpus_sentences",
+    "leaving_soon",
+    "left_early",
     "lost_gpus",
     "markdown",
     "print_actions",
@@ -45,6 +55,7 @@ __all__ = [
     "print_support_matrix",
     "provenance",
     "provenance_schema",
+    "publication_event",
     "read_times",
     "sbom",
     "site_document",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from builder.model.cells import Action, Decision
+from builder.report.lifetimes import leaving_soon
 
 _STYLES = {
     Decision.BUILD: "bold green",
@@ -51,12 +53,15 @@ def print_actions(console: Console, actions: Sequence[Action]) -> None:
     console.print(Text(summary, style="bold"))
 
 
-def print_support_matrix(console: Console, document: dict[str, Any]) -> None:
-    """Kernels × streams, the streams with their lifetimes, and what is not offered and why."""
+def print_support_matrix(console: Console, document: dict[str, Any], today: date | None = None) -> None:
+    """Kernels × streams, the streams with their lifetimes, what is not offered and why; as of ``today`` what leaves."""
     if console.is_terminal:
         _print_tables(console, document)
     else:
         _print_lines(console, document)
+    where = f"{document['distribution']}/{document['arch']}"
+    for row in leaving_soon(document, today) if today is not None else ():
+        _line(console, f"{where} {row['what']} leaves on {row['leaves']}: {row['why']}")
 
 
 def _print_lines(console: Console, document: dict[str, Any]) -> None:

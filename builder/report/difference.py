@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_OFFERED = ("published", "dkms")
+OFFERED = ("published", "dkms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +102,9 @@ def _hosts(
 def _kernels(name: str, old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for release in sorted(old.keys() | new.keys()):
         before, after = _offer(old, release, name), _offer(new, release, name)
-        if after["state"] in _OFFERED and before["state"] not in _OFFERED:
+        if after["state"] in OFFERED and before["state"] not in OFFERED:
             yield f"hosts on {name}: kernel {release} can be installed now"
-        elif before["state"] in _OFFERED and after["state"] not in _OFFERED:
+        elif before["state"] in OFFERED and after["state"] not in OFFERED:
             yield f"hosts on {name}: kernel {release} has no module any more: {after['reason'] or after['state']}"
 
 

@@ -14,12 +14,14 @@ from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
 from builder.report.commands import example_commands, install_commands, switch_commands
 from builder.report.gpus import gpus_document
+from builder.report.lifetimes import leaving_rows
 
 SCHEMA = 1
 
 
 def support_matrix(facts: SupportFacts) -> dict[str, Any]:
-    """``schema, module, distribution, title, arch, delivery, commands, branches, signer, streams, kernels, cells``.
+    """``schema, module, distribution, title, arch, delivery, commands, branches, retention, leaving, signer, streams,
+    kernels, cells``.
 
     ``kernels[].streams`` says for each stream: state (published, dkms, held, failed, blocked, excluded, none), driver
     version, level of qualification, reason. Streams and cells are sorted by name; branches and kernels stay as given.
@@ -39,6 +41,7 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "name": branch.name,
                 "type": branch.type,
                 "eol": branch.eol,
+                "leaves": branch.leaves,
                 "max_cuda": branch.max_cuda,
                 "gpus": list(branch.gpus),
                 "open_gpus": list(driven_by(Flavor.OPEN, branch.gpus)),
@@ -47,6 +50,8 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
             }
             for branch in lifetimes.values()
         ],
+        "retention": {"notice_days": facts.notice_days},
+        "leaving": leaving_rows(facts),
         "signer": {"name": facts.signer[0], "sha256": facts.signer[1]} if facts.signer else None,
         "streams": [_stream(stream, facts) for stream in streams],
         "kernels": [
@@ -57,6 +62,8 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "built": kernel.built,
                 "published": kernel.published,
                 "live": kernel.live,
+                "eol": kernel.eol,
+                "leaves": kernel.leaves,
                 "streams": {stream.name: _offer(stream, kernel, facts) for stream in streams},
             }
             for kernel in facts.kernels

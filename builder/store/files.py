@@ -55,3 +55,27 @@ def sync_path(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Hard-link a file, or copy it where links are impossible (another filesystem, too many links)."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def write_atomic(path: Path, data: bytes) -> bool:
+    """Replace a file by one rename unless it holds these bytes already; True when it was written."""
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    fresh = path.parent / f".{path.name}.new"
+    fresh.write_bytes(data)
+    fresh.chmod(0o644)
+    sync_path(fresh)
+    fresh.replace(path)
+    sync_path(path.parent)
+    return True

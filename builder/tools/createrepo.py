@@ -55,10 +55,12 @@ def write_metadata(
     modules: bytes | None,
     *,
     epoch: int,
+    updateinfo: bytes | None = None,
     loaded: dict[str, createrepo_c.Package] | None = None,
 ) -> Path:
-    """Write ``repodata/`` for the RPMs of a folder and one modules document file (None: none); returns repomd.xml.
+    """Write ``repodata/`` for the RPMs of a folder, one modules document file and one updateinfo.xml (None: none).
 
+    Returns repomd.xml.
     ``loaded`` keeps what was read of an RPM, by href, for folders that share theirs. Byte-identical for equal input.
     Raises ToolError naming a file that is no RPM.
     """
@@ -76,10 +78,11 @@ def write_metadata(
             writer.add_pkg(package)
     for writer in writers.values():
         writer.close()
-    if modules is not None:
-        paths["modules"] = repodata / "modules.yaml.gz"
-        with gzip.GzipFile(paths["modules"], "wb", mtime=0) as file:
-            file.write(modules)
+    for kind, name, data in (("modules", "modules.yaml", modules), ("updateinfo", "updateinfo.xml", updateinfo)):
+        if data is not None:
+            paths[kind] = repodata / f"{name}.gz"
+            with gzip.GzipFile(paths[kind], "wb", mtime=0) as file:
+                file.write(data)
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(epoch))
     for kind, path in paths.items():

@@ -19,6 +19,7 @@ from tests.lab.distro import LabDistro
 from tests.lab.light import make_light
 from tests.lab.matrix import write_lab_matrix
 from tests.lab.runfile import LabDriver
+from tests.tools.listed import listed_rpms
 
 NEW = "535.274.02"  # a driver that joins a branch which is published already
 PUBLISHED = {"r535-open": ["535.261.03"], "r550-open": ["550.163.01"], "latest": ["535.261.03", "550.163.01"]}
@@ -199,7 +200,7 @@ def test_a_missing_compiler_fails_its_kernel_and_the_gates_keep_that_kernel_out(
     assert any("gcc-from-elsewhere" in line for line in story["failed"])
     # latest carries what is complete only; with no such driver left it is not in the publication
     assert _streams(outcome) == {**PUBLISHED, "latest": []}
-    gates = [read_header(p) for p in job.published.glob("Packages/n/nvidia-kmod-common-*.rpm")]
+    gates = [read_header(p) for p in listed_rpms(job.published, "nvidia-kmod-common-")]
     assert len(gates) == 2
     for gate in gates:
         assert any(f"kernel-core > {supported['core']['evr']}" in c for c in gate.conflicts), gate.conflicts

@@ -29,6 +29,7 @@ from tests.lab.kernels import LabKernel
 from tests.lab.light import make_light
 from tests.lab.matrix import stream
 from tests.need import need
+from tests.tools.listed import listed_rpms
 from tests.tools.qualifying import need_qemu
 
 SECURE, PLAIN, REFUSED = "535.261.03", "550.163.01", "570.211.01"
@@ -53,12 +54,12 @@ def streams_of(document: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def kmods_of(job: Job) -> set[str]:
     """File names of the kmod packages that are published."""
-    return {name for name in job.packages() if name.startswith("kmod-nvidia-")}
+    return {path.name for path in listed_rpms(job.published, "kmod-nvidia-")}
 
 
 def serials(job: Job) -> set[int]:
     """First parts of the Releases of the kmod packages that are published."""
-    headers = [read_header(path) for path in job.published.glob("Packages/*/kmod-nvidia-*.rpm")]
+    headers = [read_header(path) for path in listed_rpms(job.published, "kmod-nvidia-")]
     return {int(header.nevra.evr.release.partition(".")[0]) for header in headers}
 
 

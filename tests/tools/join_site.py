@@ -17,6 +17,7 @@ from tests.conftest import Job
 from tests.lab.client import Client
 from tests.lab.distro import LabDistro
 from tests.lab.kernels import LabKernel
+from tests.tools.listed import listed_rpms
 
 OLD, NEW = "535.261.03", "550.163.01"
 MODULES = ("nvidia", "nvidia-drm", "nvidia-modeset", "nvidia-peermem", "nvidia-uvm")
@@ -64,7 +65,7 @@ class Site:
     later: LabKernel
 
     def rpm(self, name: str, version: str) -> Path:
-        (found,) = self.job.published.glob(f"Packages/*/{name}-{version}-*.rpm")
+        (found,) = listed_rpms(self.job.published, f"{name}-{version}-")
         return found
 
     def kmod(self, release: str, version: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from builder.model.publication import Publication, PublicationContent
 from builder.publish import Generation, Repository, publish, read_generation, verify_publication
 from builder.tools.createrepo import read_repomd
-from tests.tools.publishing import EPOCH, Shop, content_of, stream, two_streams
+from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, stream, two_streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Source:
 
 def put(shop: Shop, content: PublicationContent, repo: Path) -> Publication:
     sign = partial(shop.signer.sign_detached, epoch=EPOCH)
-    return publish(content, repo, public_key=shop.signer.public_key(), sign=sign, epoch=EPOCH)
+    return publish(content, repo, public_key=shop.signer.public_key(), sign=sign, epoch=EPOCH, terms=TERMS)
 
 
 def two_generations(shop: Shop, repo: Path) -> Source:

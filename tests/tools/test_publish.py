@@ -205,6 +205,9 @@ def _crash_at(number: int, action: Callable[[], object]) -> bool:
 def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_the_same(
     shop: Shop, tmp_path: Path
 ) -> None:
+    before = tmp_path / "before"
+    old = put(shop, only_old(shop), before)
+    shutil.copytree(before, tmp_path / "undisturbed", symlinks=True)
     undisturbed = put(shop, two_streams(shop.rpms), tmp_path / "undisturbed")
     signature = (undisturbed.path / "repodata/repomd.xml.asc").read_bytes()
 
@@ -213,8 +216,6 @@ def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_
             content, repo, public_key=shop.signer.public_key(), sign=lambda _path: signature, epoch=EPOCH, terms=TERMS
         )
 
-    before = tmp_path / "before"
-    old = put(shop, only_old(shop), before)
     old_tree, seen, number = content_tree(old.path), [], 0
     ended = False
     while not ended:

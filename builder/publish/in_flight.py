@@ -1,0 +1,85 @@
+"""Files of former generations that stay at their addresses (docs/errata.md, "Clients in flight").
+
+A client that read the former repomd.xml asks for what that one names; a cache in between may hold it for hours. So that
+it finds them after the switch, they are linked into the generation that becomes current: metadata, which have their
+sha256 in their names, and RPMs, whose names never stand for other bytes. ``former.json`` says which (with sha256) and
+whose; it is no part of the content, but the manifest, which is issued after, lists them all. What only a generation
+before those had is unlinked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from builder.errors import ToolError
+from builder.store.files import link_file, sync_path, write_atomic
+from builder.tools.createrepo import read_repomd
+
+FORMER = "former.json"
+_RECORD = "publication.json"
+
+
+def keep_reachable(target: Path, current: Path | None, number: int) -> None:
+    """Link what the current generation and those before it had into ``target``, ``number`` of them together.
+
+    A generation that cannot be read is passed over. Killed at any moment it leaves links that the next time sorts out.
+    """
+    if current == target:
+        return
+    rows = [] if current is None else [{"generation": current.name, "files": _own(current)}, *_rows(current)]
+    rows = [row for row in rows if row["generation"] != target.name][:number]
+    own = _own(target).keys()
+    wanted = {file for row in rows for file in row["files"]} - own
+    for file in sorted({file for row in _rows(target) for file in row["files"]} - wanted - own):
+        (target / file).unlink(missing_ok=True)
+    touched = set()
+    for file in sorted(wanted):
+        source, place = (current or target) / file, target / file
+        if source.is_file() and not place.exists() and _has_place(target, file):
+            link_file(source, place)
+            touched.add(place.parent)
+    for folder in sorted(touched):
+        sync_path(folder)
+    if rows or (target / FORMER).exists():
+        write_atomic(target / FORMER, (json.dumps(rows, indent=1) + "\n").encode())
+
+
+def _has_place(target: Path, file: str) -> bool:
+    """A stream that is gone has no tree; RPMs' folders are made where they are missing."""
+    return file.startswith(("Packages/", "SRPMS/")) or (target / file).parent.is_dir()
+
+
+def former_files(generation: Path) -> dict[str, str]:
+    """sha256 of each file that a generation has of former ones, by its place in it."""
+    return {file: sha256 for row in _rows(generation) for file, sha256 in row["files"].items()}
+
+
+def _own(generation: Path) -> dict[str, str]:
+    """What a generation's own metadata and record name, with its sha256; nothing where they cannot be read."""
+    try:
+        record = json.loads((generation / _RECORD).read_text())
+        packages = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
+        return dict(sorted({**packages, **dict(_metadata(generation))}.items()))
+    except (OSError, ValueError, KeyError, TypeError, ToolError):
+        return {}
+
+
+def _metadata(generation: Path) -> Iterator[tuple[str, str]]:
+    for repomd in (generation / "repodata/repomd.xml", *sorted(generation.glob("streams/*/repodata/repomd.xml"))):
+        if repomd.is_file():
+            tree = repomd.parents[1].relative_to(generation)
+            yield from ((str(tree / record.href), record.sha256) for record in read_repomd(repomd))
+
+
+def _rows(generation: Path) -> list[dict[str, Any]]:
+    """Newest first: ``generation``, and ``files``: sha256 by place."""
+    try:
+        rows = json.loads((generation / FORMER).read_text())
+        return [
+            {"generation": str(r["generation"]), "files": {str(f): str(s) for f, s in r["files"].items()}} for r in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []

@@ -136,6 +136,7 @@ def publish_content(shop: Workshop, signer: Signer, content: PublicationContent,
         epoch=epoch,
         base_url=shop.settings.published_at,
         check=lambda path: _check(shop, signer, content, path),
+        derived=shop.store.derived,
     )
     text = "already current" if not publication.changed else f"{publication.packages} packages"
     shop.tell("publish", subject, "done", f"{text}, {publication.digest[:12]}")
@@ -146,7 +147,7 @@ def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Pa
     """The publication gate: whole for a client, and every transition of its hosts works; raises before the switch."""
     subject = f"{content.distribution}/{content.arch}"
     with shop.store.tmp() as tmp:
-        verify_publication(path.as_uri(), signer.public_key(), tmp)
+        verify_publication(path.as_uri(), signer.public_key(), tmp, derived=shop.store.derived)
     before = current_generation(shop.settings.repo_path, content.distribution, content.arch)
     previous = path.parent / before if before is not None else None
     proof = prove_transitions(path, previous)

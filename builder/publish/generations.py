@@ -26,6 +26,8 @@ from builder.store.files import os_failure, remove_tree, sync_path
 
 RECORD = "publication.json"
 _TMP = ".tmp-"
+_FICLONE = 0x40049409  # linux/fs.h
+_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +172,26 @@ def read_generation(path: Path) -> Generation:
         raise PublishError(f"{path / RECORD}: damaged: {exc}", hint="move this generation away") from exc
 
 
-def link_file(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where links are impossible (another filesystem, too many links)."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def link_file(source: Path, target: Path | str) -> bool:
+    """Hard-link a file; False where links are impossible (another filesystem, too many links) and it was copied.
+
+    A copy shares its bytes where the filesystem can (a reflink). Raises FileNotFoundError without a source.
+    """
+    folder = os.path.dirname(target)  # noqa: PTH120  no Path: they are ten thousand
+    if not os.path.isdir(folder):  # noqa: PTH112
+        os.makedirs(folder)  # noqa: PTH103
     try:
         os.link(source, target)
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source, target)
+        with source.open("rb") as file, Path(target).open("wb") as copy:
+            try:
+                fcntl.ioctl(copy, _FICLONE, file.fileno())
+            except OSError:
+                shutil.copyfileobj(file, copy, _CHUNK)
+        return False
+    return True
 
 
 def write_atomic(path: Path, data: bytes) -> bool:

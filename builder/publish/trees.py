@@ -22,6 +22,7 @@ from builder.model.naming import stream_package
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.generations import link_file
 from builder.publish.module_checks import IndexedStream, ModuleIndex
+from builder.store import Derived
 from builder.tools.createrepo import ListedPackage, write_metadata
 
 STREAMS = "streams"
@@ -131,7 +132,7 @@ def named_releases(part: StreamContent) -> tuple[Artifact, ...]:
 
 
 def write_trees(
-    folder: Path, content: PublicationContent, place: Callable[[Artifact], str], *, epoch: int
+    folder: Path, content: PublicationContent, place: Callable[[Artifact], str], *, epoch: int, derived: Derived
 ) -> list[Path]:
     """Write all trees into a generation that has its pool; ``place`` says where in it an RPM lies.
 
@@ -139,12 +140,12 @@ def write_trees(
     ``dnf reposync`` refuses the latter. Raises ToolError naming a file that is no RPM.
     """
     written = []
-    loaded: dict[str, Any] = {}  # an RPM of several streams is read once
     for part in content.streams:
         tree = folder / STREAMS / part.stream.name
         tree.mkdir(mode=0o755, parents=True)
         (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
-        written.append(write_metadata(tree, [place(a) for a in part.artifacts], None, epoch=epoch, loaded=loaded))
+        known = {place(a): a.sha256 for a in part.artifacts}
+        written.append(write_metadata(tree, list(known), None, epoch=epoch, known=known, derived=derived))
         release = release_of(part)
         if release is not None:
             for target in (tree, *([folder] if part.stream.default else [])):

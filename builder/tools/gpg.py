@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from builder.errors import InterruptedRunError, SignError, ToolError
@@ -181,6 +182,7 @@ def keep_keyring(home: Path, gnupghome: Path) -> None:
             (gnupghome / f".{name}.new").replace(gnupghome / name)
 
 
+@lru_cache(maxsize=16)  # bytes say the same each time, and gpg takes longer to say it than much of a publication
 def fingerprint_of(public_key: bytes) -> str:
     """The primary fingerprint of the one public key in these bytes; SignError when there is not exactly one."""
     with private_home() as home:

@@ -6,7 +6,7 @@ import http.server
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ def repo(shop: Shop, tmp_path: Path) -> Path:
     return tmp_path / "repo"
 
 
-def look(location: str | Path, shop: Shop, tmp_path: Path, **options: list[str]) -> tuple[str, ...]:
+def look(location: str | Path, shop: Shop, tmp_path: Path, with_repos: Sequence[str] = ()) -> tuple[str, ...]:
     """Details of the VerifyError, nothing when all is well."""
     tmp = tmp_path / f"look-{len(list(tmp_path.iterdir()))}"
     tmp.mkdir()
     try:
-        verify_publication(str(location), shop.signer.public_key(), tmp, **options)
+        verify_publication(str(location), shop.signer.public_key(), tmp, with_repos=with_repos)
     except VerifyError as exc:
         return exc.details if exc.message.startswith(str(location)) else (f"of something else: {exc.message}",)
     return ()

@@ -23,13 +23,16 @@ _BATCH = 500  # keys a question: below SQLite's limit of parameters in every ver
 class Derived:
     """Values by (kind, key), in a file or, without one, for as long as the object lives."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """A file that is damaged or of another version is replaced."""
+    def __init__(self, path: Path | None = None, *, replace: bool = True) -> None:
+        """A file that is damaged or of another version is replaced; without ``replace`` it is left alone."""
         try:
             self._db = _open(path)
         except sqlite3.Error:
             if path is None:
                 raise
+            if not replace:
+                self._db = _open(None)
+                return
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                 path.with_name(name).unlink(missing_ok=True)
             self._db = _open(path)

@@ -7,7 +7,7 @@ Layout (docs/work-folder.md)::
     store/<kind>/<key>/                kind: prepared, modules, results, signed, roots
                                        and trees: a driver's open tree, built from source
     store/serials.json                 the newest serials of results that were removed
-    store/derived.sqlite               what publishing keeps of packages; made again when it is lost
+    store/derived.sqlite               what need not be made again of packages and cells; no loss
 
 A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place. The modification
 time of ``store/<kind>/<key>`` and of ``store/sources/<sha256>`` is when a writer used it last.
@@ -111,9 +111,9 @@ class Store:
 
     @property
     def derived(self) -> Derived:
-        """What publishing keeps of packages; a reader's is its own and empty."""
+        """What is kept of packages and cells so that it need not be made again."""
         if self._derived is None:
-            self._derived = Derived(self.work / DERIVED if self._lock_fd is not None else None)
+            self._derived = Derived(self.work / DERIVED, replace=self._lock_fd is not None)
         return self._derived
 
     def close(self) -> None:
@@ -194,14 +194,16 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Is there such a folder, here or (as far as is known) in the shared store? Takes nothing from there."""
-        if self._place(kind, key).is_dir():
+        if self.here(kind, key):
             self._use(kind, key, self._place(kind, key))
             return True
         return self.shared is not None and self.shared.has(kind, key)
 
     def here(self, kind: str, key: str) -> bool:
         """Is there such a folder on this machine?"""
-        return self._place(kind, key).is_dir()
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is not one of {KINDS}")
+        return os.path.isdir(f"{self.work}/store/{kind}/{key}")  # noqa: PTH112  asked for every cell there is
 
     def _take(self, kind: str, key: str) -> bool:
         """Take a folder from the shared store and index it; False when it cannot be had whole."""

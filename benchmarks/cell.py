@@ -65,6 +65,8 @@ class Which:
 def _prepare(tmp: Path, stack: ExitStack, *, which: Which, further: bool, dkms: bool) -> Sides:
     answers = _remembered(which.modules) if further else b""
     shop, job = _site(tmp, stack, which)
+    if further:
+        _install_requirements(shop, job, tmp / "installed")
     peer = _dkms_side(tmp, which, job) if dkms else _make_side(job)
     return Sides(ours=_cell_side(shop, job, answers), peer=peer)
 
@@ -87,6 +89,16 @@ def _remembered(modules: tuple[str, ...]) -> bytes:
         rpm = _compile(shop, job, b"", Path(tmp) / "first")
         member = f"{MODULES_FOLDER}/{CONFTEST_ANSWERS}"
         return extract_members(rpm, (member,))[member]
+
+
+def _install_requirements(shop: Workshop, job: Job, folder: Path) -> None:
+    """As an earlier cell of the kernel over the same base root leaves them."""
+    assert job.modules is not None
+    folder.mkdir()
+    asked = "".join(f"BuildRequires: {word}\n" for word in _REQUIREMENT.findall(job.modules.spec.text))
+    head = "Name: nothing\nVersion: 1\nRelease: 1\nSummary: Nothing\nLicense: MIT\n"
+    spec = replace(job.modules.spec, text=f"{head}{asked}%description\nNothing.\n%files\n", sources=())
+    rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, folder)
 
 
 def _compile(shop: Workshop, job: Job, answers: bytes, folder: Path) -> Path:

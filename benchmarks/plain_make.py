@@ -85,7 +85,7 @@ def _mount(job: BuildJob) -> Path:
         tmpfs(scratch, mode="755", size=job.tmpfs_size)
     for name in ("u", "w"):
         (scratch / name).mkdir()
-    overlay(job.base / ROOT, scratch / "u", scratch / "w", root)
+    overlay((job.base / ROOT,), scratch / "u", scratch / "w", root)
     api_filesystems(root)
     return root
 

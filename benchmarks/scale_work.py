@@ -25,7 +25,7 @@ from builder.store import Derived
 from builder.tools.createrepo import write_metadata
 from builder.tools.rpms import read_artifact
 from tests.tools.big_site import big_matrix, big_site
-from tests.tools.publishing import EPOCH, content_of, stream
+from tests.tools.publishing import EPOCH, TERMS, content_of, stream
 
 
 def _publish(clock: Clock, rpms: str, site: str, count: str) -> list[str]:
@@ -51,6 +51,7 @@ def _publish(clock: Clock, rpms: str, site: str, count: str) -> list[str]:
             public_key=key,
             sign=lambda _: b"not signed: that is another benchmark\n",
             epoch=EPOCH,
+            terms=TERMS,
             derived=derived,
         )
     derived.close()

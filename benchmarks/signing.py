@@ -80,7 +80,7 @@ def _signatures(paths: Sequence[Path], signer: Signer, folder: Path) -> list[str
     """NEVRA, header digest and signing key of each file; BenchmarkError for one whose signature is not good."""
     check = folder / "check"
     check.mkdir()
-    faults = signature_faults(paths, signer.public_key(), check)
+    faults = signature_faults(paths, [signer.public_key()], check)
     if faults:
         raise BenchmarkError("not every file is signed", details=[f"{p.name}: {f}" for p, f in faults.items()])
     query = "%{NEVRA} %{SHA256HEADER} %{RSAHEADER:pgpsig}\\n"

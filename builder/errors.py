@@ -222,6 +222,55 @@ class VerifyError(RepobuildError):
     code = "verify"
 
 
+class TargetError(RepobuildError):
+    """A publication cannot be sent to a target; its clients see the publication that they saw before."""
+
+    exit_code = 52
+    code = "target"
+
+
+class BundleError(RepobuildError):
+    """A bundle cannot be made, or is damaged, foreign or incomplete; nothing was placed."""
+
+    exit_code = 53
+    code = "bundle"
+
+
+class UntrustedError(VerifyError):
+    """Something of a publication is not signed, or not by a key that was given."""
+
+    exit_code = 55
+    code = "untrusted"
+
+
+class RolledBackError(VerifyError):
+    """A publication is older than one that was seen at the same place before, or another of the same number."""
+
+    exit_code = 56
+    code = "rolled-back"
+
+
+class MixedError(VerifyError):
+    """Parts of several publications, each signed, stand at one place."""
+
+    exit_code = 57
+    code = "mixed"
+
+
+class ContentsError(VerifyError):
+    """Files of a publication are missing or cut off, or lie there though its manifest does not list them."""
+
+    exit_code = 58
+    code = "contents"
+
+
+class ExpiredError(VerifyError):
+    """Nobody has vouched lately for this still being the newest publication."""
+
+    exit_code = 59
+    code = "expired"
+
+
 class StoreError(RepobuildError):
     """The store or its ledger is damaged or of another version."""
 

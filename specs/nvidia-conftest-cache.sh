@@ -82,15 +82,19 @@ prepare() {
     if [ "$(cd "$source" && pwd -P)" != "$(cd "$devel" && pwd -P)" ]; then trees="$devel $source/"; fi
     own=$("$cc" -print-file-name=include)
     if [ ! -d "$own" ]; then say "off: $cc tells no folder of its headers"; return; fi
+    # Three that read every header of the kernel, and the compiler's own contents: side by side.
+    kernel_identity >"$folder/kernel" &
+    compiler_identity >"$folder/compiler" &
+    grep -rhowE --include='*.h' 'NV_[A-Za-z0-9_]+' $trees | LC_ALL=C sort -u | tr '\n' ' ' >"$folder/words" &
     # A kernel's header that asks for a file the driver has, too: answers are then of this driver's tree alone.
     shared=$(reachable)
+    wait
     identity=$({
         echo "$FORMAT"
-        kernel_identity
-        compiler_identity
+        cat "$folder/kernel" "$folder/compiler"
         if [ -n "$shared" ]; then files_below "$tree" '*.h'; fi
     } | hash_of)
-    words=$(grep -rhowE --include='*.h' 'NV_[A-Za-z0-9_]+' $trees | LC_ALL=C sort -u | tr '\n' ' ')
+    words=$(cat "$folder/words")
     autoconf=$(for place in $trees; do find "$place" -follow -path '*/generated/autoconf.h'; done)
     # More than one, or more in it than definitions: its second reading is not left out.
     if grep -qs 'undef.*CONFIG_' "$devel/include/linux/kconfig.h" "$source/include/linux/kconfig.h"; then autoconf=; fi
@@ -216,6 +220,15 @@ serve() {
 }
 
 repobuild_cc() { (compile "$repobuild_folder" "$@"); }
+
+# conftest.sh asks for the folder of its own name each time: of a plain path no program is needed to tell.
+dirname() {
+    case $#$1 in
+        *//* | *[[:space:]]*) command dirname "$@" ;;
+        1?*/*[!/]) printf '%s\n' "${1%/*}" ;;
+        *) command dirname "$@" ;;
+    esac
+}
 
 # The question as text, nothing when it cannot be remembered.
 QUESTION='

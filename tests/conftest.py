@@ -20,6 +20,7 @@ from tests.lab.light import make_light
 from tests.lab.matrix import stream, write_lab_matrix
 from tests.lab.runfile import LabDriver
 from tests.need import need, need_root
+from tests.once import made_once
 
 PROGRAM = Path(sys.executable).parent / "repobuild"
 OPEN_STREAMS = (
@@ -116,9 +117,11 @@ def light(lab: LabDistro) -> list[LabDriver]:
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A throw-away signing key."""
-    home = tmp_path_factory.mktemp("keys") / "home"
-    subprocess.run([PROGRAM, "key", "new", "--gnupghome", home, "--name", "throw-away"], check=True)
-    return home
+
+    def make(folder: Path) -> None:
+        subprocess.run([PROGRAM, "key", "new", "--gnupghome", folder / "home", "--name", "throw-away"], check=True)
+
+    return made_once(tmp_path_factory, "keys", make) / "home"
 
 
 @pytest.fixture(scope="session")
@@ -126,10 +129,11 @@ def whole(
     tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, light: list[LabDriver], keys: Path, generic: list[str]
 ) -> Job:
     """A small job done in one undisturbed run, to be looked at and copied: the older kernel, two open drivers."""
-    folder = tmp_path_factory.mktemp("whole")
-    job = make_job(folder, lab, light, keys, streams=OPEN_STREAMS, kernels=generic[:1], flavors=["open"])
-    job.run("matrix")
-    return job
+
+    def make(folder: Path) -> None:
+        make_job(folder, lab, light, keys, streams=OPEN_STREAMS, kernels=generic[:1], flavors=["open"]).run("matrix")
+
+    return job_in(made_once(tmp_path_factory, "whole", make), keys)
 
 
 def make_job(
@@ -143,8 +147,13 @@ def make_job(
     **narrow: Any,
 ) -> Job:
     """A lab matrix in ``folder``, its sources pinned."""
-    config = write_lab_matrix(folder, lab, drivers, streams, **narrow)
-    job = Job(config=config, work=folder / "work", repo=folder / "repo", keys=keys)
+    write_lab_matrix(folder, lab, drivers, streams, **narrow)
+    job = job_in(folder, keys)
     if pin:
         job.run("pin")
     return job
+
+
+def job_in(folder: Path, keys: Path) -> Job:
+    """The job whose matrix stands in this folder."""
+    return Job(config=folder / "matrix.yaml", work=folder / "work", repo=folder / "repo", keys=keys)

@@ -8,15 +8,17 @@ import signal
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from builder.build.failures import dependency_failure, rpmbuild_failure
+from builder.build.inner_layers import layer
 from builder.build.inner_root import CACHE, ROOT
 from builder.build.job import BuildJob
 from builder.errors import BuildError, RepobuildError, ToolError, ToolTimeoutError
 from builder.tools.dnf import Dnf, dbpath
-from builder.tools.mounts import api_filesystems, bind, overlay, tmpfs
+from builder.tools.mounts import api_filesystems, bind, overlay, tmpfs, unmount
 from builder.tools.rpmbuild import installed_packages, macro_file, reproducible_macros
 from builder.tools.run import run
 
@@ -35,6 +37,8 @@ class _Build:
     def __init__(self, job: BuildJob) -> None:
         self.job = job
         self.root = job.work / "r"
+        self.scratch = job.work / "s"
+        self.home = self.scratch / "h"
         self.build_log = job.resultdir / "build.log"
         self.root_log = job.resultdir / "root.log"
 
@@ -67,22 +71,15 @@ class _Build:
         words += ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in environment.items())]
         return run([*words, *argv], timeout=self.job.timeout, log=log).stdout
 
-    def mount(self) -> None:
-        """The overlay over the base, its kernel filesystems, the user and the build folder."""
-        scratch = self.job.work / "s"
-        scratch.mkdir()
-        if self.job.tmpfs_size:
-            tmpfs(scratch, mode="755", size=self.job.tmpfs_size)
-        for name in ("u", "w"):
-            (scratch / name).mkdir()
+    def prepare(self) -> None:
+        """Where the build writes, and in it the user's home with the build folder."""
+        self.scratch.mkdir()
         self.root.mkdir()
-        overlay(self.job.base / ROOT, scratch / "u", scratch / "w", self.root)
-        api_filesystems(self.root)
-        self._add_user()
-        for folder in (HOME, _TOP, *(f"{_TOP}/{name}" for name in _FOLDERS)):
-            place = Path(f"{self.root}{folder}")
-            place.mkdir(exist_ok=True)
-            os.chown(place, UID, UID)
+        if self.job.tmpfs_size:
+            tmpfs(self.scratch, mode="755", size=self.job.tmpfs_size)
+        for folder in ("", "build", *(f"build/{name}" for name in _FOLDERS)):
+            (self.home / folder).mkdir()
+            os.chown(self.home / folder, UID, UID)
         macros = {
             **reproducible_macros(),
             "_topdir": _TOP,
@@ -90,10 +87,21 @@ class _Build:
             "_smp_mflags": f"-j{self.job.jobs}",
             **dict(self.job.chroot.macros),
         }
-        Path(f"{self.root}{HOME}/.rpmmacros").write_text(macro_file(macros))
-        srpm = Path(f"{self.root}{HOME}/source.src.rpm")
-        srpm.touch()
-        bind(self.job.srpm, srpm, readonly=True)
+        (self.home / ".rpmmacros").write_text(macro_file(macros))
+        (self.home / "source.src.rpm").touch()
+
+    def mount(self, *layers: Path) -> None:
+        """The overlay over the base, and layers on it, with its kernel filesystems, the user and the home."""
+        upper, work = (self.scratch / f"{name}{len(layers)}" for name in "uw")
+        upper.mkdir()
+        work.mkdir()
+        overlay((*layers, self.job.base / ROOT), upper, work, self.root)
+        api_filesystems(self.root)
+        self._add_user()
+        home = Path(f"{self.root}{HOME}")
+        home.mkdir(exist_ok=True)
+        bind(self.home, home)
+        bind(self.job.srpm, home / "source.src.rpm", readonly=True)
 
     def _add_user(self) -> None:
         entries = {"passwd": f"{USER}:x:{UID}:{UID}:build:{HOME}:/bin/bash\n", "group": f"{USER}:x:{UID}:\n"}
@@ -132,25 +140,44 @@ class _Build:
         wanted = {" ".join(part.strip() for part in row if part.strip()) for row in rows if len(row) == 3}
         return sorted(w for w in wanted if not w.startswith(("rpmlib(", "(none)")))
 
-    def install(self, requirements: Sequence[str]) -> None:
-        """Build requirements into the overlay, by dnf from outside the root."""
+    @contextmanager
+    def installed(self, requirements: Sequence[str]) -> Iterator[None]:
+        """Build requirements in the root; its packages are listed."""
         with self.root_log.open("a") as file:
             file.writelines(f"BuildRequires: {text}\n" for text in requirements)
-        folder = self.job.work / "dnf"
-        # Links to the base's metadata: dnf replaces files, it never writes into one.
-        shutil.copytree(self.job.base / CACHE / "cache", folder / "cache", copy_function=os.link)
-        dnf = Dnf(self.job.chroot, folder, fresh=False)
-        if requirements:
-            try:
-                dnf.install(self.root, requirements, timeout=self.job.timeout, log=self.root_log)
-            except ToolTimeoutError:
-                raise
-            except RepobuildError as exc:
-                raise dependency_failure(self.job.subject, self.root_log) from exc
-            self._share_downloads(dnf.cache)
-        packages = installed_packages(self.root, dbpath(self.job.chroot))
-        listing = "".join(f"{line}\n" for line in packages)
-        (self.job.resultdir / "installed_pkgs.log").write_text(listing)
+        with ExitStack() as stack:
+            if requirements:
+                make = partial(self._install, requirements)
+                kept, earlier = stack.enter_context(layer(self.job.base, requirements, make))
+                if earlier:
+                    with self.root_log.open("a") as file:
+                        file.write("installed by an earlier build over this base\n")
+                unmount(self.root)
+                self.mount(kept)
+            packages = installed_packages(self.root, dbpath(self.job.chroot))
+            listing = "".join(f"{line}\n" for line in packages)
+            (self.job.resultdir / "installed_pkgs.log").write_text(listing)
+            yield
+
+    def _install(self, requirements: Sequence[str], upper: Path, work: Path) -> None:
+        """Into an overlay of its own, by dnf from outside."""
+        root, folder = self.job.work / "l", self.job.work / "dnf"
+        root.mkdir()
+        overlay((self.job.base / ROOT,), upper, work, root)
+        try:
+            api_filesystems(root)
+            # Links to the base's metadata: dnf replaces files, it never writes into one.
+            shutil.copytree(self.job.base / CACHE / "cache", folder / "cache", copy_function=os.link)
+            dnf = Dnf(self.job.chroot, folder, fresh=False)
+            dnf.install(root, requirements, timeout=self.job.timeout, log=self.root_log)
+        except ToolTimeoutError:
+            raise
+        except RepobuildError as exc:
+            raise dependency_failure(self.job.subject, self.root_log) from exc
+        finally:
+            _end_everything_else()
+            unmount(root)
+        self._share_downloads(dnf.cache)
 
     def _share_downloads(self, cache: Path) -> None:
         """Packages that were downloaded serve the next build over this base too."""
@@ -190,11 +217,12 @@ def build(job: BuildJob) -> None:
     """Do a build job; raises BuildError and its kind, ToolTimeoutError for a step that ran too long."""
     this = _Build(job)
     name = job.srpm.name
-    with this.state("run"):
+    with ExitStack() as stack, this.state("run"):
         with this.state(f"build setup for {name}"):
+            this.prepare()
             this.mount()
             spec = this.unpack()
-            this.install(this.requirements(spec))
+            stack.enter_context(this.installed(this.requirements(spec)))
         with this.state(f"rpmbuild {name}"):
             this.compile(spec)
         try:

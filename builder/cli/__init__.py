@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from builder import __version__
-from builder.cli import config_verbs, doctor_verb, key_verbs, look_verbs, run_verbs, store_verbs
+from builder.cli import config_verbs, doctor_verb, key_verbs, look_verbs, run_verbs, store_verbs, target_verbs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -19,6 +19,6 @@ def main() -> None:
     """
 
 
-_GROUPS = (config_verbs, look_verbs, run_verbs, store_verbs, doctor_verb)
+_GROUPS = (config_verbs, look_verbs, run_verbs, store_verbs, target_verbs, doctor_verb)
 for _verb in (*(verb for group in _GROUPS for verb in group.VERBS), key_verbs.key):
     main.add_command(_verb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,6 +181,19 @@ _SIGN = [
     ),
     click.option("--signing-key", metavar="FINGERPRINT", help="Which key of it. [default: its only secret key]"),
     click.option("--passphrase-fd", type=int, metavar="FD", help="File descriptor to read the passphrase from."),
+    click.option(
+        "--publish-logs",
+        is_flag=True,
+        envvar="REPOBUILD_PUBLISH_LOGS",
+        help="Put the cells' build logs beside the publications; the support matrix links to them.",
+    ),
+    click.option(
+        "--least-sequence",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="Number the publication at least so: where a lost --repo is made anew.",
+    ),
     click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
 ]
 
@@ -221,9 +235,36 @@ def doctor_options(function: F) -> F:
     return _apply([*_CONFIG, *_WORK, *_SELECT, *_RUN, *_SIGN], function)
 
 
+def repo_options(function: F) -> F:
+    """--work, --repo and --json: verbs about publications alone; they get ``repo_path`` and ``as_json``."""
+
+    @functools.wraps(function)
+    def wrapper(*, work: Path, repo: Path | None, **options: Any) -> Any:
+        return function(repo_path=(repo or work / "repo").absolute(), **options)
+
+    return _apply([*_WORK[:2], _CONFIG[1]], wrapper)  # type: ignore[return-value]  # its options are click's to know
+
+
 def sign_options(function: F) -> F:
     """The key: verbs that sign."""
     return _apply(_SIGN, function)
+
+
+def push_options(function: F) -> F:
+    """--push: verbs that publish."""
+    option = click.option(
+        "--push",
+        multiple=True,
+        metavar="TARGET",
+        envvar="REPOBUILD_PUSH",
+        help="Then send the publications there, as `repobuild push` does (repeatable).",
+    )
+    return _apply([option], function)
+
+
+def key_options(function: F) -> F:
+    """Whose signature: verbs that sign without publishing."""
+    return _apply(_SIGN[:3], function)
 
 
 _NOT_SETTINGS = {"as_json", "dry_run"}

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from builder.cli.options import look_options, make_settings, run_options, sign_options
-from builder.cli.output import command, data, people, print_json, warnings
+from builder.cli.options import look_options, make_settings, push_options, run_options, sign_options
+from builder.cli.output import command, data, people, print_error, print_json, warnings
 from builder.cli.watch import Watch
+from builder.errors import RepobuildError, TargetError
 from builder.pipeline.documents import plan_document, run_document, saved_keys
 from builder.pipeline.generations import rollback_to
 from builder.pipeline.matrix import ALL, Stage
 from builder.pipeline.matrix import plan as make_plan
 from builder.pipeline.matrix import run as run_stages
 from builder.pipeline.outcome import failures_of, summary_lines, worst_failure
+from builder.pipeline.push import push_all
 from builder.pipeline.write_specs import write_specs
 from builder.report import print_actions
 
 
 def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Mapping[str, str] | None = None) -> None:
     """Run stages, print what came of them; raises the worst failure when a unit or a publication is not there."""
-    dry_run = options.pop("dry_run")
+    dry_run, targets = options.pop("dry_run"), options.pop("push", ())
     watch = Watch(people(), **{name: options.pop(name) for name in ("verbose", "events", "metrics", "summary")})
     settings = make_settings(options)
     if dry_run:
@@ -44,14 +46,29 @@ def _run(stages: Stage, options: dict[str, Any], *, as_json: bool, expected: Map
     else:
         for line in summary_lines(report, settings, stages):
             people().print(line, soft_wrap=True)
+    _push(settings.repo_path, targets, failure)
     if failure is not None:
         failure.reported = as_json
         raise failure
 
 
+def _push(repo: Path, targets: Sequence[str], failure: RepobuildError | None) -> None:
+    """Send what is published; where the run had failures, they are raised, and this one's is told."""
+    if not targets or (failure is not None and not repo.is_dir()):
+        return
+    try:
+        for pushed in push_all(repo, targets):
+            people().print(pushed.line(), markup=False, soft_wrap=True)
+    except TargetError as exc:
+        if failure is None:
+            raise
+        print_error(exc)
+
+
 @click.command()
 @run_options
 @sign_options
+@push_options
 @command
 def matrix(as_json: bool, **options: Any) -> None:
     """The main job: fetch, build, qualify, sign and publish the whole matrix, reusing what is done.
@@ -149,6 +166,7 @@ def sign(as_json: bool, **options: Any) -> None:
 @click.command()
 @run_options
 @sign_options
+@push_options
 @command
 def publish(as_json: bool, **options: Any) -> None:
     """Publish what is in the store: gates, signatures, metadata, one atomic switch.
@@ -163,6 +181,7 @@ def publish(as_json: bool, **options: Any) -> None:
 @click.command()
 @run_options
 @sign_options
+@push_options
 @command
 def resign(as_json: bool, **options: Any) -> None:
     """Publish the whole matrix with other keys; nothing is fetched or compiled again.
@@ -182,20 +201,34 @@ def resign(as_json: bool, **options: Any) -> None:
 @click.argument("digest", required=False)
 @click.option("--arch", default="x86_64", show_default=True)
 @look_options
+@sign_options
 @command
 def rollback(distribution: str, digest: str | None, arch: str, as_json: bool, **options: Any) -> None:
     """Make another publication current again: the one before, or the one whose digest begins so (forward, too).
 
+    With the key it gets a new number, so that whoever verifies it takes it for the newest word; without, dnf follows
+    and `repobuild verify` calls it rolled back.
+
     \b
     Example:
-      repobuild rollback el9 --work /srv/repobuild
+      repobuild rollback el9 --work /srv/repobuild --gnupghome ./keys
       repobuild rollback el9 3f2a --work /srv/repobuild
     """
     publication = rollback_to(make_settings(options), distribution, arch, digest)
     if as_json:
-        print_json({"distribution": distribution, "arch": arch, "digest": publication.digest})
+        print_json(
+            {
+                "distribution": distribution,
+                "arch": arch,
+                "digest": publication.digest,
+                "changed": publication.changed,
+                "renewed": publication.renewed,
+            }
+        )
     else:
         people().print(f"{distribution}/{arch} is {publication.digest}")
+        if publication.changed and not publication.renewed:
+            people().print("its manifest has its former number: the same with --gnupghome gives it a new one")
 
 
 VERBS = (matrix, fetch, render, build, qualify, sign, publish, resign, rollback)

@@ -26,9 +26,11 @@ from builder.model.matrix import (
     Branch,
     Chroot,
     Compiler,
+    DeclaredKey,
     Distribution,
     Driver,
     Exclude,
+    Integrity,
     Kernel,
     Matrix,
     PackageRef,
@@ -61,6 +63,13 @@ def assemble(matrix: MatrixFile, streams: list[StreamFile], files: FileSet) -> M
             _stream(entry, matrix.qualification) for entry in sorted(streams, key=lambda entry: entry.stream)
         ),
         cell_timeout=float(matrix.cell_timeout),
+        integrity=Integrity(
+            lifetime=matrix.integrity.lifetime_days * 86400,
+            keys=tuple(
+                DeclaredKey(name=key.file, data=(files.folder / key.file).read_bytes(), start=key.from_)
+                for key in matrix.integrity.keys
+            ),
+        ),
     )
 
 
@@ -118,6 +127,8 @@ def _kernel(entry: KernelEntry) -> Kernel:
             version_text=entry.compiler.version_text,
         ),
         read_from=entry.read,
+        built=entry.built,
+        published=entry.published,
         live=entry.live,
     )
 

@@ -44,6 +44,7 @@ def _all(files: FileSet) -> Iterator[tuple[int, str]]:
     yield from check_patches(files)
     yield from _excludes(files)
     yield from _qualification(files)
+    yield from _keys(files)
 
 
 def _distribution(name: str, node: Node, files: FileSet) -> Iterator[tuple[int, str]]:
@@ -216,3 +217,19 @@ def _qualification(files: FileSet) -> Iterator[tuple[int, str]]:
     for name, node in files.matrix.get("qualification").get("streams").entries.items():
         if name not in known:
             yield node.line, f"qualification.streams: no stream {name!r}{suggest(name, known)} {allowed(known)}"
+
+
+def _keys(files: FileSet) -> Iterator[tuple[int, str]]:
+    """Keys follow each other, each with its day."""
+    before = ""
+    for index, key in enumerate(files.matrix.get("integrity").get("keys").elements):
+        where, file, start = f"integrity.keys[{index}]", key.get("file"), key.get("from")
+        if file.text and not (files.folder / file.text).is_file():
+            yield file.line, f"{where}.file: no file {file.text!r}"
+        if index == 0 and start.text is not None:
+            yield start.line, f"{where}.from: the first key signs from the beginning"
+        elif index > 0 and start.value is None:
+            yield key.line, f"{where}: since which day does it sign? Give `from`"
+        elif index > 0 and start.text is not None and start.text <= before:
+            yield start.line, f"{where}.from: {start.text!r} is not after {before!r}: keys stand here oldest first"
+        before = start.text or before

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.model.levels import Level
-from builder.model.matrix import CELL_TIMEOUT, Delivery, Dnf, Flavor, Kmods
+from builder.model.matrix import CELL_TIMEOUT, LIFETIME_DAYS, Delivery, Dnf, Flavor, Kmods
 
 STANDARD_MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
 
@@ -32,9 +32,10 @@ PATTERNS = {
     r"^([0-9]+:)?[^-:\s]+(-[^-:\s]+)?$": "[epoch:]version[-release], as in 6.12 or 5.14.0-503.11.1.el9_5",
     r"^([^\s]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*\.patch$": "a file name of letters, digits and . _ + - that ends in .patch",
     r"^(/[A-Za-z0-9._/+-]*/)?[A-Za-z0-9][A-Za-z0-9._+-]*$": "a program's name or its absolute path",
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$": '"YYYY-MM-DD"',
 }
 _NAME, _BRANCH, _VERSION, _EOL, _CUDA, _EVR, _RELEASE, _PATH, _DIST_TAG, _TEMPLATE, *_MORE = PATTERNS
-_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM = _MORE
+_PAYLOAD, _SHA256, BOUND, PATCH, _PROGRAM, _DAY = _MORE
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -42,6 +43,9 @@ PackageName = Annotated[str, Field(pattern=_RELEASE)]
 Arch = Literal["x86_64", "aarch64", "ppc64le"]
 AnyFlavor = Annotated[Flavor, Field(strict=False)]
 AnyLevel = Annotated[Level, Field(strict=False)]
+
+TIME = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]Z$"
+PATTERNS[TIME] = 'a time in UTC, as in "2025-05-20T13:05Z"'
 
 
 class _File(BaseModel):
@@ -128,6 +132,10 @@ class KernelEntry(_File):
     compiler: CompilerEntry
     read: Text
     """Where this kernel was read: URL, repository/path, or the RPM."""
+    built: Annotated[str, Field(pattern=TIME)] | None = None
+    """When its own package was built, as its header says: freshness counts from here where `published` is unknown."""
+    published: Annotated[str, Field(pattern=TIME)] | None = None
+    """When its distribution published it: freshness counts from here."""
     live: bool = True
     """false: kept for its history, no longer built."""
 
@@ -218,6 +226,24 @@ class QualificationEntry(_File):
     """For these streams another level."""
 
 
+class KeyEntry(_File):
+    """A public key that signs, will sign or did sign what is published."""
+
+    file: Text
+    """Armored OpenPGP key; a relative path starts at matrix.yaml."""
+    from_: Annotated[str, Field(pattern=_DAY)] | None = Field(default=None, alias="from")
+    """The day (UTC) from which on it signs instead of the one before it; only the first key has none."""
+
+
+class IntegrityEntry(_File):
+    """What hosts and mirrors may believe of a publication, and for how long."""
+
+    lifetime_days: Annotated[int, Field(ge=1, le=3650)] = LIFETIME_DAYS
+    """After so many days without a new or renewed publication, `verify` calls it expired."""
+    keys: list[KeyEntry] = []
+    """Keys that hosts are told of, oldest first; needed only while one follows another."""
+
+
 class MatrixFile(_File):
     """matrix.yaml: distributions × kernels × driver branches."""
 
@@ -236,6 +262,7 @@ class MatrixFile(_File):
     cell_timeout: Annotated[int, Field(ge=1)] = int(CELL_TIMEOUT)
     """Seconds a cell or package may take, all its attempts; then it is stopped. `--cell-timeout` is stronger."""
     qualification: QualificationEntry = QualificationEntry()
+    integrity: IntegrityEntry = IntegrityEntry()
 
 
 class ProfileEntry(_File):

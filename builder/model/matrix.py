@@ -55,6 +55,31 @@ class Dnf(StrEnum):
 CELL_TIMEOUT = 4 * 3600.0  # seconds: a full NVIDIA cell takes minutes, a loaded farm is slower
 
 
+LIFETIME_DAYS = 30  # of a publication's manifest: a month of holidays, and a freeze is noticed within it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredKey:
+    """A public key that hosts are told of."""
+
+    name: str  # the file, as people know it
+    data: bytes = field(repr=False)  # armored
+    start: str | None  # "YYYY-MM-DD": signs from this day on; None: from the beginning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integrity:
+    """How long a publication may be believed, and whose signatures."""
+
+    lifetime: int = LIFETIME_DAYS * 86400  # seconds
+    keys: tuple[DeclaredKey, ...] = ()  # oldest first; empty: only the one that signs
+
+    def key_of(self, day: str) -> DeclaredKey | None:
+        """The key that signs on a day ("YYYY-MM-DD"); None where none is declared."""
+        begun = [key for key in self.keys if key.start is None or key.start <= day]
+        return begun[-1] if begun else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRef:
     """A package by name and EVR."""
@@ -87,6 +112,8 @@ class Kernel:
     devel_path: str  # absolute path of the build tree inside the buildroot
     compiler: Compiler
     read_from: str  # where this release was read: URL or file
+    built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"; None: nobody wrote it down
+    published: str | None = None  # when its distribution published it, likewise
     live: bool = True  # False: kept in the matrix for its history, no longer built
 
     @property
@@ -255,6 +282,7 @@ class Matrix:
     excludes: tuple[Exclude, ...]
     streams: tuple[Stream, ...]  # sorted by name
     cell_timeout: float = CELL_TIMEOUT  # seconds a cell or package may take before it is stopped
+    integrity: Integrity = Integrity()
 
     def distribution(self, name: str) -> Distribution:
         """The distribution of that name; raises KeyError."""

@@ -52,3 +52,4 @@ class Publication:
     current: Path  # the symlink that clients use
     packages: int  # binary RPMs
     changed: bool  # False: the same generation was current already
+    renewed: bool = False  # whether it got a new number and date

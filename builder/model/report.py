@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+TIME = "%Y-%m-%dT%H:%MZ"  # of every time in a support matrix: UTC, to the minute
+
 
 class SupportOutcome(StrEnum):
     """Where a cell stands in a publication."""
@@ -29,6 +31,8 @@ class SupportRow:
     outcome: SupportOutcome
     reason: str  # why it is where it is; may be empty for published cells
     level: str | None = None  # of qualification, "static"; None: not qualified
+    package: str | None = None  # NEVRA of its kmod package; None: not built
+    signer: str | None = None  # of its modules: sha256 of the certificate; None: unsigned, or not built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,8 @@ class SupportKernel:
     release: str  # uname -r
     variant: str
     package: str  # name = EVR of the package that owns it
+    built: str | None = None  # when its own package was built, "YYYY-MM-DDTHH:MMZ"
+    published: str | None = None  # when its distribution published it, likewise
     live: bool = True
 
 

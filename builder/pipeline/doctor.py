@@ -19,12 +19,13 @@ from builder.build.mock import require_mock
 from builder.errors import BuildrootError, DiskFullError, RepobuildError, SignError, ToolError, ToolMissingError
 from builder.model.levels import Level, highest
 from builder.model.machine import Examination, Finding, Fitness
+from builder.model.matrix import Integrity
 from builder.pipeline.configure import Configuration, configure
+from builder.pipeline.integrity import open_signer
 from builder.pipeline.schedule import first_guess_of_memory, gib, room
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
 from builder.plan.levels import required_level
-from builder.sign import Signer
 from builder.store import Store
 from builder.tools.machine import available_memory, free_space, processors
 from builder.tools.packages import install_command, package_hint
@@ -52,7 +53,7 @@ def examine(settings: Settings) -> Examination:
         *_builders(_builder(settings)),
         *_programs(dnf=_builder(settings) != "host" or level is not Level.STATIC),
         *_level_findings(settings, level),
-        _key(settings),
+        _key(settings, configuration),
         _module_key(settings),
         _clock(settings),
     )
@@ -233,14 +234,13 @@ def _secureboot(settings: Settings) -> str:
     return f"virt-firmware {metadata.version('virt-firmware')}, modules are signed"
 
 
-def _key(settings: Settings) -> Finding:
-    home = settings.gnupghome
-    if home is None:
+def _key(settings: Settings, configuration: Configuration | None) -> Finding:
+    if settings.gnupghome is None:
         text = "none given (--gnupghome): this run could build and qualify, not publish"
         return Finding(subject="signing key", fitness=Fitness.ABSENT, text=text)
 
     def check() -> str:
-        signer = Signer.open(home, settings.signing_key, settings.passphrase_fd)
+        signer = open_signer(settings, configuration.matrix.integrity if configuration else Integrity())
         with tempfile.TemporaryDirectory(prefix="repobuild-") as folder:
             data = Path(folder) / "data"
             data.write_bytes(b"doctor\n")

@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
-from builder.errors import PublishError
+from builder.config import load_matrix
+from builder.errors import PublishError, RepobuildError
 from builder.model.publication import Publication
+from builder.pipeline.integrity import open_signer, terms_of
 from builder.pipeline.settings import Settings
-from builder.publish import Generation, current_generation, find_generation, rollback
+from builder.pipeline.site import write_site
+from builder.publish import (
+    Generation,
+    Repository,
+    current_generation,
+    find_generation,
+    is_due,
+    issue,
+    rollback,
+)
 from builder.report import Difference, Published, difference
 from builder.store import Store
 
 
 def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | None) -> Publication:
-    """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile."""
+    """Move the symlink of a distribution × arch; the lock keeps a running build from publishing meanwhile.
+
+    With a key (``gnupghome``) the generation gets a new number, because a rollback is a publication like any other
+    (ADR 0026); without, it keeps its former one.
+    """
+    renew = None
+    if settings.gnupghome is not None:
+        integrity = load_matrix(settings.config, settings.streams).integrity
+        signer, terms = open_signer(settings, integrity), terms_of(settings, integrity)
+
+        def renew(repository: Repository, chosen: str) -> bool:
+            if not is_due(repository, distribution, arch, chosen, signer.fingerprint, terms):
+                return False
+            sign = partial(signer.sign_detached, epoch=0)
+            issue(repository, distribution, arch, chosen, key=signer.fingerprint, sign=sign, terms=terms)
+            return True
+
     with Store.open(settings.work):
-        return rollback(settings.repo_path, distribution, arch, digest)
+        publication = rollback(settings.repo_path, distribution, arch, digest, renew=renew)
+        try:
+            write_site(settings)
+        except RepobuildError as exc:
+            raise PublishError(
+                f"{distribution}/{arch} is {publication.digest} now, but the repository's support matrix still shows "
+                f"what was current before: {exc.message}",
+                hint="the next publication or rollback writes it again",
+            ) from exc
+        return publication
 
 
 def compare(settings: Settings, distribution: str, arch: str, old: str | None, new: str | None) -> Difference:

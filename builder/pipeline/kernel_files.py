@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from builder.errors import SourceError
+from builder.model.report import TIME
 from builder.tools.rpms import RpmHeader, extract_members, read_header
 
 _RELEASE = re.compile(r"^/(?:usr/)?lib/modules/(?P<release>[^/]+)/vmlinuz$")
@@ -79,6 +81,7 @@ def _entry(
                 "devel": {"name": devel.nevra.name, "evr": str(devel.nevra.evr), "path": tree},
                 "compiler": compiler,
                 "read": f"{path.name}, {devel_path.name}",
+                **({"built": f"{datetime.fromtimestamp(built, UTC):{TIME}}"} if (built := header.build_time) else {}),
             }
     raise SourceError(
         f"{path.name}: no devel package of {nevra.evr} ({variant}) among the files given",

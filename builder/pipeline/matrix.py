@@ -13,19 +13,22 @@ from builder.model.matrix import Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.archives import fetch_archives
+from builder.pipeline.attestations import attestation_files
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates, build_releases
 from builder.pipeline.gpus import tell_lost_gpus
+from builder.pipeline.integrity import open_signer
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.open_tree import look_at_all, make_open_trees
-from builder.pipeline.publish import compose, open_signer, sign_artifacts, try_publish
+from builder.pipeline.publish import compose, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
 from builder.pipeline.schedule import require_space_to_fetch
 from builder.pipeline.settings import Settings
 from builder.pipeline.shared_builder import SharedBuilder
 from builder.pipeline.sharing import give_shared, open_shared, take_shared
 from builder.pipeline.signing import ModuleSigning
+from builder.pipeline.site import tell_site
 from builder.pipeline.specs import exists, unit_states
 from builder.pipeline.stream_packages import build_stream_packages, is_published
 from builder.pipeline.units import run_units
@@ -107,7 +110,8 @@ def run(
     """
     shop = open_workshop(settings, listener)
     with shop.store:
-        signer = open_signer(shop) if stages & (Stage.SIGN | Stage.PUBLISH) else None
+        signs = bool(stages & (Stage.SIGN | Stage.PUBLISH))
+        signer = open_signer(settings, shop.configuration.matrix.integrity) if signs else None
         look_at_all(shop)
         work = tuple(u for u in shop.configuration.units if u.id in shop.configuration.selected)
         if stages & (Stage.FETCH | Stage.BUILD):
@@ -127,6 +131,8 @@ def run(
         if stages & (Stage.QUALIFY | Stage.PUBLISH):
             outcomes = qualify_levels(shop, outcomes)
         reports, outcomes = _publish_all(shop, signer, outcomes, stages)
+        if any(report.publication is not None for report in reports):
+            tell_site(shop, outcomes.values())
         give_shared(shop)
         return RunReport(
             actions=actions,
@@ -190,6 +196,7 @@ def _publish(
         return failed, outcomes
     tell_lost_gpus(shop, distribution, arch, streams)
     files = support_files(shop, distribution, arch, streams, outcomes)
+    files = (*files, *attestation_files(shop, signer, distribution, arch, streams, outcomes, signed))
     content = compose(shop, distribution, arch, streams, outcomes, signed, files)
     if not content.streams:
         held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder.errors import DiskFullError, InterruptedRunError, PublishError, RepobuildError, SignError
+from builder.errors import DiskFullError, InterruptedRunError, PublishError, RepobuildError
 from builder.model.cells import Artifact
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.model.publication import Publication, PublicationContent, StreamContent
 from builder.pipeline.gpus import gpus_of
+from builder.pipeline.integrity import declared_keys, former_fingerprints, terms_of, trusted_keys
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import offered_profiles, units_of_stream
@@ -20,28 +21,19 @@ from builder.report import gpus_sentences
 from builder.sign import Signer
 
 
-def open_signer(shop: Workshop) -> Signer:
-    """The signer of this run; raises SignError with the way to make a key when none is given."""
-    settings = shop.settings
-    if settings.gnupghome is None:
-        raise SignError(
-            "no signing key: --gnupghome is not given",
-            hint="repobuild key new --gnupghome DIR makes one; or set REPOBUILD_GNUPGHOME to an existing home",
-        )
-    return Signer.open(settings.gnupghome, settings.signing_key, settings.passphrase_fd)
-
-
 def sign_artifacts(shop: Workshop, signer: Signer, outcomes: Sequence[UnitOutcome]) -> dict[str, Artifact]:
     """Signed copies of all RPMs of these outcomes, by the unsigned file's sha256; each is signed once, ever.
 
     All RPMs of one driver carry the date of its sources in their signatures, so that a rerun gives the same bytes.
+    What a former key signed stays as it is: a published file name never stands for other bytes.
     """
+    former = former_fingerprints(signer, shop.configuration.matrix.integrity)
     signed: dict[str, Artifact] = {}
     waiting: dict[int, dict[str, Artifact]] = {}
     for outcome in outcomes:
         epoch = outcome.result.source_date_epoch if outcome.result else 0
         for artifact in artifacts_of([outcome]):
-            found = _find_signed(shop, signer, artifact, epoch)
+            found = _find_signed(shop, (*former, signer.fingerprint), artifact, epoch)
             if found is not None:
                 signed[artifact.sha256] = found
             else:
@@ -56,12 +48,14 @@ def sign_artifacts(shop: Workshop, signer: Signer, outcomes: Sequence[UnitOutcom
     return signed
 
 
-def _signed_key(signer: Signer, artifact: Artifact, epoch: int) -> str:
-    return f"{artifact.sha256[:40]}-{signer.fingerprint[-16:]}-{epoch}"
+def _signed_key(fingerprint: str, artifact: Artifact, epoch: int) -> str:
+    return f"{artifact.sha256[:40]}-{fingerprint[-16:]}-{epoch}"
 
 
-def _find_signed(shop: Workshop, signer: Signer, artifact: Artifact, epoch: int) -> Artifact | None:
-    folder = shop.store.folder("signed", _signed_key(signer, artifact, epoch))
+def _find_signed(shop: Workshop, fingerprints: Sequence[str], artifact: Artifact, epoch: int) -> Artifact | None:
+    """The copy that the first of these keys signed."""
+    folders = (shop.store.folder("signed", _signed_key(fingerprint, artifact, epoch)) for fingerprint in fingerprints)
+    folder = next((found for found in folders if found is not None), None)
     if folder is None:
         return None
     (path,) = folder.glob("*.rpm")
@@ -74,8 +68,8 @@ def _keep_signed(shop: Workshop, signer: Signer, artifact: Artifact, copy: Artif
         copy.path.rename(folder / artifact.nevra.filename)
         (folder / "sha256").write_text(copy.sha256)
 
-    shop.store.put_folder("signed", _signed_key(signer, artifact, epoch), fill)
-    found = _find_signed(shop, signer, artifact, epoch)
+    shop.store.put_folder("signed", _signed_key(signer.fingerprint, artifact, epoch), fill)
+    found = _find_signed(shop, (signer.fingerprint,), artifact, epoch)
     assert found is not None  # noqa: S101  put_folder made it
     return found
 
@@ -134,11 +128,14 @@ def publish_content(shop: Workshop, signer: Signer, content: PublicationContent,
         public_key=signer.public_key(),
         sign=lambda path: signer.sign_detached(path, epoch=epoch),
         epoch=epoch,
+        terms=terms_of(shop.settings, shop.configuration.matrix.integrity),
         base_url=shop.settings.published_at,
         check=lambda path: _check(shop, signer, content, path),
         derived=shop.store.derived,
+        other_keys=declared_keys(shop.configuration.matrix.integrity),
     )
     text = "already current" if not publication.changed else f"{publication.packages} packages"
+    text += ", manifest renewed" if publication.renewed and not publication.changed else ""
     shop.tell("publish", subject, "done", f"{text}, {publication.digest[:12]}")
     return publication
 
@@ -147,7 +144,9 @@ def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Pa
     """The publication gate: whole for a client, and every transition of its hosts works; raises before the switch."""
     subject = f"{content.distribution}/{content.arch}"
     with shop.store.tmp() as tmp:
-        verify_publication(path.as_uri(), signer.public_key(), tmp, derived=shop.store.derived)
+        verify_publication(
+            path.as_uri(), trusted_keys(signer, shop.configuration.matrix.integrity), tmp, derived=shop.store.derived
+        )
     before = current_generation(shop.settings.repo_path, content.distribution, content.arch)
     previous = path.parent / before if before is not None else None
     proof = prove_transitions(path, previous)

@@ -16,6 +16,7 @@ from builder.model.report import (
     SupportStream,
 )
 from builder.pipeline.gpus import gpus_files, gpus_of
+from builder.pipeline.signing import UNSIGNED
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
 from builder.plan.streams import cells_of_stream, offered_profiles, units_of_stream
@@ -79,7 +80,14 @@ def support_facts(
             if b.name in named
         ),
         kernels=tuple(
-            SupportKernel(release=k.release, variant=k.variant, package=str(k.core), live=k.live)
+            SupportKernel(
+                release=k.release,
+                variant=k.variant,
+                package=str(k.core),
+                built=k.built,
+                published=k.published,
+                live=k.live,
+            )
             for k in distribution.kernels
             if k.arch == arch
         ),
@@ -137,4 +145,12 @@ def _row(outcome: UnitOutcome, *, published: bool) -> SupportRow:
         outcome=kind,
         reason=reason,
         level=outcome.verdict.level if outcome.verdict and outcome.verdict.ok else None,
+        package=_package(outcome),
+        signer=outcome.result.signer if outcome.result and outcome.result.signer not in ("", UNSIGNED) else None,
     )
+
+
+def _package(outcome: UnitOutcome) -> str | None:
+    """NEVRA of the kmod package itself: what a rebuild changes at least the Release of."""
+    artifacts = outcome.result.artifacts if outcome.result else ()
+    return next((str(artifact.nevra) for artifact in artifacts), None)

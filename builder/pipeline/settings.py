@@ -31,11 +31,13 @@ class Settings:
     retries: int = RETRIES  # of what may pass by itself: a server that does not answer, a lost mirror
     min_free: int | None = None  # GiB that must be free before anything is started; None: what is thought to be needed
     gnupghome: Path | None = None
+    least_sequence: int = 1  # of a publication's manifest: where a lost repository is made anew
     signing_key: str | None = None  # fingerprint; None: the only secret key of gnupghome
     passphrase_fd: int | None = None
     module_cert: Path | None = None  # X.509 certificate of who signs the kernel modules; None: they stay unsigned
     module_key: str | None = None  # its key: a PEM file or a pkcs11: URI; None: <certificate without suffix>.key
     module_passphrase_fd: int | None = None
+    publish_logs: bool = False  # copy build logs of cells beside the publications; the support matrix links to them
     base_url: str | None = None  # of the published repository, for the .repo file and package; None: file://<repo>
     fail_fast: bool = False
     compile: bool = True  # False: what was compiled before is packed and signed, nothing new is compiled

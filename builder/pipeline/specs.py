@@ -12,6 +12,7 @@ from builder.model.keys import Inputs, KeyParts
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
+from builder.pipeline.integrity import key_names
 from builder.pipeline.known_keys import KnownKeys, narrowed
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, key_of, unit_parts
@@ -118,7 +119,13 @@ def render_late(shop: Workshop, unit: Unit, serial: int, kernels: tuple[GateKern
     distribution = unit.distribution
     if unit.label is not None:
         return render_stream_release(unit, matrix, serial=serial)
-    repository = client_repository(matrix.module, distribution.name, distribution.delivery, shop.settings.published_at)
+    repository = client_repository(
+        matrix.module,
+        distribution.name,
+        distribution.delivery,
+        shop.settings.published_at,
+        key_names=key_names(matrix.integrity),
+    )
     return render_release(unit, matrix, repository, serial=serial)
 
 

@@ -1,21 +1,85 @@
-"""Verify any publication by its location, with a public key only."""
+"""Verify any publication by its location, with public keys only."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from builder.publish import verify_publication
+from builder.publish import IntegrityReport, SeenFile, verify_integrity
 
 
-def verify(location: str, key_file: Path, with_repos: Sequence[str] = ()) -> dict[str, int]:
-    """Look at a repository as a client would; raises VerifyError with every fault, returns counts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What was found whole, for people and JSON."""
+
+    report: IntegrityReport
+
+    def document(self) -> dict[str, object]:
+        """As JSON."""
+        manifest, content = self.report.manifest, self.report.content
+        return {
+            **(content.counts() if content else {}),
+            "distribution": manifest.distribution,
+            "arch": manifest.arch,
+            "files": len(manifest.files),
+            "publication": manifest.publication,
+            "sequence": manifest.sequence,
+            "issued": manifest.issued,
+            "expires": manifest.expires,
+            "key": manifest.key,
+            "quick": content is None,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        manifest, content = self.report.manifest, self.report.content
+        counts = content.counts() if content else {"files listed, not read": len(manifest.files)}
+        of = f"{manifest.distribution}/{manifest.arch}"
+        return [
+            "ok: " + ", ".join(f"{value} {name}" for name, value in counts.items()),
+            f"number {manifest.sequence} of {of}, issued {manifest.issued}, to be believed until {manifest.expires}",
+        ]
+
+
+def default_state() -> Path:
+    """Where what was seen is kept unless told otherwise (XDG Base Directory Specification)."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local/state") / "repobuild/seen.json"
+
+
+def verify(
+    location: str,
+    key_files: Sequence[Path],
+    with_repos: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    state: Path | None = None,
+    forget: bool = False,
+) -> Verified:
+    """Look at a repository as a client would, and at its manifest; raises VerifyError with every fault.
+
+    ``state`` is the file that remembers what was seen; None: nothing is known and nothing kept. With ``forget`` it
+    knows nothing of this place when the look begins.
+    """
+    seen = SeenFile(state) if state is not None else None
+    url = _url(location)
+    if seen is not None and forget:
+        seen.forget(url.rstrip("/"))
     with tempfile.TemporaryDirectory() as tmp:
-        report = verify_publication(
-            _url(location), key_file.read_bytes(), Path(tmp), with_repos=[_url(r) for r in with_repos]
+        report = verify_integrity(
+            url,
+            [path.read_bytes() for path in key_files],
+            Path(tmp),
+            now=int(time.time()),
+            seen=seen,
+            quick=quick,
+            with_repos=[_url(r) for r in with_repos],
         )
-    return report.counts()
+    return Verified(report=report)
 
 
 def _url(location: str) -> str:

@@ -1,6 +1,7 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
-from builder.publish.clients import client_repository
+from builder.publish.bundle import Manifest, open_tar, trusted_manifest, write_bundle
+from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.former import with_former
 from builder.publish.generations import (
     Generation,
@@ -10,22 +11,58 @@ from builder.publish.generations import (
     read_generation,
     rollback,
 )
+from builder.publish.integrity import IntegrityReport, verify_integrity
+from builder.publish.issue import is_due, issue
+from builder.publish.key_files import key_files
+from builder.publish.manifest import Terms, manifest_schema
 from builder.publish.publish import publish
+from builder.publish.push_rsync import RsyncTarget
+from builder.publish.push_s3 import S3Target
+from builder.publish.pushed import Pushed
+from builder.publish.seen import SeenFile
+from builder.publish.selection import select, write_selection
+from builder.publish.serving import PublicationServer
+from builder.publish.site import LOGS, Bytes, CurrentSupport, update_site
 from builder.publish.transitions import Proof, prove_transitions
+from builder.publish.unbundle import unbundle
 from builder.publish.verify import PublicationReport, verify_publication
 
 __all__ = [
+    "KEY_FILE",
+    "LOGS",
+    "Bytes",
+    "CurrentSupport",
     "Generation",
+    "IntegrityReport",
+    "Manifest",
     "Proof",
     "PublicationReport",
+    "PublicationServer",
+    "Pushed",
     "Repository",
+    "RsyncTarget",
+    "S3Target",
+    "SeenFile",
+    "Terms",
     "client_repository",
     "current_generation",
     "find_generation",
+    "is_due",
+    "issue",
+    "key_files",
+    "manifest_schema",
+    "open_tar",
     "prove_transitions",
     "publish",
     "read_generation",
     "rollback",
+    "select",
+    "trusted_manifest",
+    "unbundle",
+    "update_site",
+    "verify_integrity",
     "verify_publication",
     "with_former",
+    "write_bundle",
+    "write_selection",
 ]

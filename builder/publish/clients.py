@@ -12,8 +12,12 @@ from builder.model.publication import ClientRepository
 KEY_FILE = "RPM-GPG-KEY-repobuild"
 
 
-def client_repository(module: str, distribution: str, delivery: Delivery, base_url: str) -> ClientRepository:
+def client_repository(
+    module: str, distribution: str, delivery: Delivery, base_url: str, *, key_names: tuple[str, ...] = (KEY_FILE,)
+) -> ClientRepository:
     """The repository as clients configure it: both signatures checked, stream protection left on (no module_hotfixes).
+
+    ``key_names`` are the files of its public keys beside it; several while one follows another.
 
     Where each stream is a metadata tree of its own, dnf's variable ``nvidiastream`` says which one.
     """
@@ -31,7 +35,7 @@ def client_repository(module: str, distribution: str, delivery: Delivery, base_u
         "enabled": "1",
         "gpgcheck": "1",
         "repo_gpgcheck": "1",
-        "gpgkey": f"{base}/{KEY_FILE}",
+        "gpgkey": " ".join(f"{base}/{name}" for name in key_names),
     }
     text = io.StringIO()
     parser.write(text, space_around_delimiters=False)

@@ -64,11 +64,16 @@ def load_base(locations: Sequence[str], tmp: Path) -> tuple[BaseRepository, ...]
 
 
 def closure_faults(
-    primary: Path, packages: Sequence[ListedPackage], index: ModuleIndex, base: Sequence[BaseRepository]
+    primary: Path,
+    packages: Sequence[ListedPackage],
+    index: ModuleIndex,
+    base: Sequence[BaseRepository],
+    omitted: frozenset[str] = frozenset(),
 ) -> tuple[int, list[str]]:
     """How many dependencies were looked up, and those that a stream cannot meet.
 
-    A stream's packages may lean on each other and on the base, never on another stream: clients do not see it.
+    A stream's packages may lean on each other and on the base, never on another stream: clients do not see it. What
+    is asked for on a condition may be ``omitted`` on purpose (names of packages): hosts that meet it are refused.
     """
     world = _load(primary, packages, base)
     faults: list[str] = []
@@ -76,7 +81,7 @@ def closure_faults(
     for stream in index.streams:
         visible = {s.id for a, s in world.ours.items() if a in stream.artifacts} | world.base
         for artifact in sorted(stream.artifacts & set(world.ours)):
-            needs = [("requires", *n) for n in _needs(world.pool, world.ours[artifact], everything=bool(base))]
+            needs = [("requires", *n) for n in _needs(world.pool, world.ours[artifact], omitted, everything=bool(base))]
             needs += [("suggests", *n) for n in _siblings(world.ours[artifact])]
             looked += len(needs)
             for verb, text, needed in needs:
@@ -111,7 +116,7 @@ def _add(repo: Any, path: Path, flags: int, language: str | None = None) -> None
     handle.close()
 
 
-def _needs(pool: Any, package: Any, *, everything: bool) -> Iterator[tuple[str, Any]]:
+def _needs(pool: Any, package: Any, omitted: frozenset[str], *, everything: bool) -> Iterator[tuple[str, Any]]:
     """Dependencies to look up, as text and as libsolv's; conditional ones count by what they would ask for."""
     for dependency in package.lookup_deparray(solv.SOLVABLE_REQUIRES):
         text = str(dependency)
@@ -122,7 +127,7 @@ def _needs(pool: Any, package: Any, *, everything: bool) -> Iterator[tuple[str, 
                 yield text, dependency
         elif " or " not in text:  # either side would do: the trial installation decides
             asked = _CONDITION.split(text[1:-1])[0]
-            for part in (m[0].strip() for m in _ATOM.finditer(asked) if m["name"] not in _JOINS):
+            for part in (m[0].strip() for m in _ATOM.finditer(asked) if m["name"] not in _JOINS | omitted):
                 if everything or part.startswith(OWN):
                     yield part, pool.parserpmrichdep(f"({part})")
 

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -250,14 +250,26 @@ def _listed(known: list[Generation], current: str | None) -> list[str]:
     ]
 
 
-def rollback(repo: Path, distribution: str, arch: str, digest: str | None = None) -> Publication:
-    """Make another generation on disk current again, chosen as by ``find_generation``; raises what that raises."""
+def rollback(
+    repo: Path,
+    distribution: str,
+    arch: str,
+    digest: str | None = None,
+    *,
+    renew: Callable[[Repository, str], bool] | None = None,
+) -> Publication:
+    """Make another generation on disk current again, chosen as by ``find_generation``; raises what that raises.
+
+    ``renew`` gives the chosen one a manifest with a new number before it is switched to, where it needs one, and says
+    whether it did. Without, its manifest stays the one it had: who verifies it sees what it is, an older publication.
+    """
     repository = Repository(repo)
     if not repository.generations.is_dir():
         raise PublishError(f"{repo}: nothing is published here")
     with repository.writing():
         chosen = find_generation(repo, distribution, arch, digest)
         current = repository.current(distribution, arch)
+        renewed = renew is not None and renew(repository, chosen.digest)
         if chosen.digest != current:
             repository.switch(distribution, arch, chosen.digest)
         return Publication(
@@ -268,4 +280,5 @@ def rollback(repo: Path, distribution: str, arch: str, digest: str | None = None
             current=repository.current_link(distribution, arch),
             packages=chosen.packages,
             changed=chosen.digest != current,
+            renewed=renewed,
         )

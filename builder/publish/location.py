@@ -28,21 +28,22 @@ class Location:
         if parts.scheme not in ("", "file", "http", "https"):
             raise VerifyError(f"{location}: not a folder and not a file://, http:// or https:// address")
         self.name = location
-        self._folder = Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+        self.folder = Path(unquote(parts.path)) if parts.scheme in ("", "file") else None  # where it is a local one
         self._base = location.rstrip("/")
         self._tmp = tmp
         self._session = requests.Session()
 
     @contextmanager
-    def open(self, href: str) -> Iterator[Path]:
+    def open(self, href: str, *, limit: int | None = None) -> Iterator[Path]:
         """A local path with the bytes of ``href``; a fetched copy is removed afterwards.
 
-        Raises MissingFileError. An href that leaves the repository is refused.
+        Raises MissingFileError. An href that leaves the repository is refused, and an answer that does not end after
+        ``limit`` bytes.
         """
         if href.startswith("/") or ".." in href.split("/"):
             raise MissingFileError("its address leaves the repository")
-        if self._folder is not None:
-            path = self._folder / href
+        if self.folder is not None:
+            path = self.folder / href
             if not path.is_file():
                 raise MissingFileError("missing")
             yield path
@@ -50,15 +51,15 @@ class Location:
         target = self._tmp / "fetched" / href
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._fetch(href, target)
+            self._fetch(href, target, limit)
             yield target
         finally:
             target.unlink(missing_ok=True)
 
     def holds(self, href: str) -> bool:
         """Is there a file at all? Nothing is fetched."""
-        if self._folder is not None:
-            return (self._folder / href).is_file()
+        if self.folder is not None:
+            return (self.folder / href).is_file()
         try:
             answer = self._session.head(f"{self._base}/{quote(href)}", timeout=_TIMEOUT, allow_redirects=True)
         except requests.RequestException:
@@ -67,14 +68,15 @@ class Location:
 
     def state(self, href: str) -> os.stat_result | None:
         """Of a local file; None for what is not there, not local, or outside."""
-        if self._folder is None or href.startswith("/") or ".." in href.split("/"):
+        if self.folder is None or href.startswith("/") or ".." in href.split("/"):
             return None
         try:
-            return os.stat(f"{self._folder}/{href}")  # noqa: PTH116  ten thousand of them
+            return os.stat(f"{self.folder}/{href}")  # noqa: PTH116  ten thousand of them
         except OSError:
             return None
 
-    def _fetch(self, href: str, target: Path) -> None:
+    def _fetch(self, href: str, target: Path, limit: int | None) -> None:
+        got = 0
         try:
             with self._session.get(f"{self._base}/{quote(href)}", stream=True, timeout=_TIMEOUT) as answer:
                 if answer.status_code != requests.codes.ok:
@@ -82,6 +84,9 @@ class Location:
                 answer.raw.decode_content = False  # a .gz is to be hashed as it lies there
                 with target.open("wb") as file:
                     while chunk := answer.raw.read(_CHUNK):
+                        got += len(chunk)
+                        if limit is not None and got > limit:
+                            raise MissingFileError(f"does not end after {limit} bytes")
                         file.write(chunk)
         except (requests.RequestException, OSError) as exc:
             raise MissingFileError(f"cannot be fetched: {exc}") from exc

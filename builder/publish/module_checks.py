@@ -18,6 +18,9 @@ from builder.tools.createrepo import ListedPackage, read_repomd
 # Dependencies and packages of these names must come from the publication itself.
 OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia", "libnvidia-nscq")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Text to PyYAML, which reads YAML 1.1 with rules of its own; a number or a truth value to readers of YAML 1.2, or to
+# those who read 1.1 by the letter. What PyYAML itself takes for no text is refused where text is wanted.
+_TEXT_TO_SOME = re.compile(r"(?:[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)[eE][-+]?[0-9]+|0o[0-7]+|[yYnN])")
 _WITH_EPOCH = re.compile(r"-[0-9]+:[^-]+-[^-]+$")
 
 
@@ -75,7 +78,7 @@ def read_modules(data: bytes) -> tuple[ModuleIndex | None, list[str]]:
         documents = list(yaml.load_all(data, Loader=_LOADER))
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         return None, [f"modules.yaml: not YAML: {' '.join(str(exc).split())}"]
-    faults: list[str] = []
+    faults = list(_unquoted(data))
     streams: dict[str, dict[str, Any]] = {}
     defaults: dict[str, Any] = {}
     for number, document in enumerate(documents, start=1):
@@ -96,6 +99,14 @@ def read_modules(data: bytes) -> tuple[ModuleIndex | None, list[str]]:
         default_stream=defaults.get("stream"),
     )
     return index, faults
+
+
+def _unquoted(data: bytes) -> Iterator[str]:
+    """Scalars that importers of mirrors (Pulp) may read as other values: only quotes mean the same to all."""
+    for event in yaml.parse(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _TEXT_TO_SOME.fullmatch(event.value):
+            where = f"line {event.start_mark.line + 1}" if event.start_mark is not None else "somewhere"
+            yield f"modules.yaml, {where}: {event.value} is not quoted: some readers take it for no text"
 
 
 def _document(document: object) -> tuple[str, dict[str, Any]]:

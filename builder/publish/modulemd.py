@@ -6,7 +6,7 @@ import calendar
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -148,6 +148,32 @@ def modules_yaml(content: PublicationContent) -> bytes:
     parts = sorted(content.streams, key=lambda part: part.stream.name)
     documents += [stream_document(content, part) for part in parts]
     documents += [document for part in parts if (document := obsoletes_document(content, part)) is not None]
+    return dump_documents(documents)
+
+
+def select_streams(modules: bytes, streams: Mapping[str, Collection[str]]) -> bytes:
+    """The module documents of some streams, each with some of its artifacts and the context of what is left.
+
+    ``streams`` holds artifacts by stream name; profiles stay, so what they name must be among them.
+    """
+    chosen = []
+    for document in yaml.load_all(modules, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        data = document["data"]
+        if document["document"] == "modulemd-defaults":
+            data["profiles"] = {name: profiles for name, profiles in data["profiles"].items() if name in streams}
+            if data.get("stream") not in streams:
+                data.pop("stream", None)
+        elif data["stream"] not in streams:
+            continue
+        elif document["document"] == "modulemd":
+            data["artifacts"] = {"rpms": sorted(set(data["artifacts"]["rpms"]) & set(streams[data["stream"]]))}
+            data["context"] = content_context(data)
+        chosen.append(document)
+    return dump_documents(chosen)
+
+
+def dump_documents(documents: Sequence[Mapping[str, Any]]) -> bytes:
+    """Module documents as YAML; every string value in quotes."""
     text: str = yaml.dump_all(
         [_quote(document) for document in documents],
         Dumper=_Dumper,

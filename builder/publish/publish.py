@@ -12,10 +12,13 @@ from builder.errors import PublishError, ToolError
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
 from builder.model.publication import Publication, PublicationContent
-from builder.publish.clients import KEY_FILE, client_repository
+from builder.publish.clients import client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.generations import RECORD, Repository, write_atomic
+from builder.publish.issue import is_due, issue
+from builder.publish.key_files import check_key, key_files
+from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
 from builder.publish.pool import fill_pool
 from builder.publish.trees import stream_rows, write_trees
@@ -34,16 +37,20 @@ def publish(
     public_key: bytes,
     sign: Callable[[Path], bytes],
     epoch: int,
+    terms: Terms,
     base_url: str | None = None,
     check: Callable[[Path], object] | None = None,
+    other_keys: Sequence[bytes] = (),
     derived: Derived | None = None,
 ) -> Publication:
     """Make ``content`` the current publication of its distribution × arch.
 
-    Its digest, and so its folder, follows from content, epoch and key. Equal content changes nothing. ``sign`` makes
-    the detached signature of repomd.xml; ``check`` looks at the finished generation before anyone sees it, and what
-    it raises keeps the current one. ``base_url`` is where clients find ``repo`` (default: the folder itself).
-    What ``derived`` holds of packages that were published before is not made again; the bytes are the same without.
+    Its digest, and so its folder, follows from content, epoch and keys. Equal content changes nothing, unless its
+    manifest has to be renewed by ``terms``. ``sign`` makes the detached signatures of repomd.xml and the manifest;
+    ``other_keys`` are public keys that clients are told of besides, former and coming ones (ADR 0026). ``check`` looks
+    at the finished generation before anyone sees it, and what it raises keeps the current one. ``base_url`` is where
+    clients find ``repo`` (default: the folder itself). What ``derived`` holds of packages that were published before is
+    not made again; the bytes are the same without.
 
     Raises PublishError naming every culprit; whatever is raised, the current publication is untouched.
     """
@@ -53,7 +60,9 @@ def publish(
         raise PublishError(f"{subject}: cannot be published: {faults[0]}", details=faults)
     modules = modules_yaml(content) if content.delivery is Delivery.MODULAR else None
     expected = _all_of(content)
-    record = _record(content, expected, modules, fingerprint_of(public_key), epoch)
+    key = fingerprint_of(public_key)
+    keys = key_files(public_key, other_keys)
+    record = _record(content, expected, modules, key, epoch, keys)
     digest = hashlib.sha256(record).hexdigest()
     repository = Repository(repo)
     with repository.writing():
@@ -62,7 +71,7 @@ def publish(
             check_default(content, repository.place(current))
         if digest != current or not repository.place(digest).is_dir():
             _check_reuse(repository, content, expected, subject)
-            _check_key(repository, public_key, subject)
+            check_key(repository, key, subject)
             if not repository.place(digest).is_dir():
                 _build(
                     repository,
@@ -78,13 +87,21 @@ def publish(
                 )
             elif check is not None:
                 check(repository.place(digest))
-        write_atomic(repository.root / KEY_FILE, public_key)
+        for name, data in keys.items():
+            write_atomic(repository.root / name, data)
         write_atomic(
             repository.root / f"{content.distribution}.repo",
             client_repository(
-                content.module, content.distribution, content.delivery, base_url or repository.root.as_uri()
+                content.module,
+                content.distribution,
+                content.delivery,
+                base_url or repository.root.as_uri(),
+                key_names=tuple(keys),
             ).text.encode(),
         )
+        renewed = is_due(repository, content.distribution, content.arch, digest, key, terms)
+        if renewed:
+            issue(repository, content.distribution, content.arch, digest, key=key, sign=sign, terms=terms)
         if digest != current:
             repository.switch(content.distribution, content.arch, digest)
         return Publication(
@@ -95,6 +112,7 @@ def publish(
             current=repository.current_link(content.distribution, content.arch),
             packages=len(expected) - len(content.sources),
             changed=digest != current,
+            renewed=renewed,
         )
 
 
@@ -116,6 +134,7 @@ def _record(
     modules: bytes | None,
     fingerprint: str,
     epoch: int,
+    keys: Mapping[str, bytes],
 ) -> bytes:
     """publication.json: canonical JSON of everything that determines the generation's bytes."""
     document = {
@@ -125,6 +144,7 @@ def _record(
         "platform": content.platform,
         "arch": content.arch,
         "key": fingerprint,
+        **({"keys": {n: fingerprint_of(data) for n, data in keys.items()}} if len(keys) > 1 else {}),
         "epoch": epoch,
         **({"modules": hashlib.sha256(modules).hexdigest()} if modules is not None else _streams(content)),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.files},
@@ -151,18 +171,7 @@ def _check_reuse(
         raise PublishError(
             f"{subject}: {faults[0]}",
             details=faults,
-            hint="a changed RPM needs a higher serial; another signing key needs a new --repo",
-        )
-
-
-def _check_key(repository: Repository, public_key: bytes, subject: str) -> None:
-    """One repository, one key: clients of the other distributions trust the one that stands there."""
-    path = repository.root / KEY_FILE
-    published = any(link.is_symlink() for link in repository.root.glob("*/*"))
-    if published and path.is_file() and fingerprint_of(path.read_bytes()) != fingerprint_of(public_key):
-        raise PublishError(
-            f"{subject}: {path} holds another key than the one that signs now",
-            hint="sign with that key, or publish to another --repo",
+            hint="a changed RPM needs a higher serial; what is re-signed needs a new --repo",
         )
 
 

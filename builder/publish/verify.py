@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.errors import RepobuildError, SignError, ToolError, ToolMissingError, VerifyError
+from builder.errors import (
+    ContentsError,
+    RepobuildError,
+    SignError,
+    ToolError,
+    ToolMissingError,
+    UntrustedError,
+    VerifyError,
+)
 from builder.model.cells import PackageKind
 from builder.publish.closure import BaseRepository, closure_faults, load_base
+from builder.publish.faults import Fault, verify_error, within
 from builder.publish.generations import RECORD
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
@@ -28,12 +38,13 @@ from builder.tools.createrepo import (
     read_primary,
     read_repomd,
 )
-from builder.tools.gpg import detached_fault, fingerprint_of
+from builder.tools.gpg import FOREIGN, fingerprint_of, trusted_fault
 from builder.tools.oldrpm import old_rpm_faults
 from builder.tools.rpms import file_sha256
 from builder.tools.rpmsign import signature_faults
 
 TURNS = 64  # of so many RPMs one is read again although it was good: a disk may lose bytes that nobody wrote
+_ROOT = 16 << 20  # bytes that a repomd.xml or a signature may have
 _BATCH = 50  # RPMs that are held at once when they have to be fetched
 _NEEDED = ("primary", "filelists", "other")
 _RELEASE = PackageKind.RELEASE.value
@@ -49,6 +60,7 @@ class PublicationReport:
     streams: int
     metadata: int  # files named by repomd.xml
     requirements: int  # dependencies looked up
+    files: dict[str, str] = field(default_factory=dict, repr=False)  # RPMs that were read: path → sha256
 
     def counts(self) -> dict[str, int]:
         """As ``name → count``, for people and JSON."""
@@ -62,13 +74,15 @@ class PublicationReport:
 
 def verify_publication(
     location: str,
-    public_key: bytes,
+    public_key: bytes | Sequence[bytes],
     tmp: Path,
     *,
     with_repos: Sequence[str] = (),
     derived: Derived | None = None,
 ) -> PublicationReport:
     """Check signatures, checksums, module documents and closure; ``tmp`` is an empty folder for copies.
+
+    ``public_key``: the key, or several of which each is trusted (while one follows another, ADR 0026).
 
     Where a publication has a metadata tree a stream instead of module documents, each tree is looked at as a repository
     of its own, and the package that selects it. Where streams stand in package names, nothing may ask for more than the
@@ -80,10 +94,12 @@ def verify_publication(
     ``derived`` is of one who looked before: local RPMs that were good, and that nobody wrote to since, are not read
     again but for one in ``TURNS`` each time. Without it every byte is read.
 
-    Raises VerifyError with every fault found, each beginning with the file, package or stream it is about.
+    Raises VerifyError, of the worst kind found, with every fault, each beginning with the file, package or stream it is
+    about.
     """
+    keys = (public_key,) if isinstance(public_key, bytes) else tuple(public_key)
     try:
-        return _Looking(Location(location, tmp), public_key, tmp, derived=derived).run(with_repos)
+        return _Looking(Location(location, tmp), keys, tmp, derived=derived).run(with_repos)
     except ToolMissingError:
         raise
     except (SignError, ToolError) as exc:
@@ -99,19 +115,20 @@ class _Looking:
     def __init__(
         self,
         location: Location,
-        public_key: bytes,
+        keys: tuple[bytes, ...],
         tmp: Path,
         seen: set[ListedPackage] | None = None,
         *,
         derived: Derived | None = None,
     ) -> None:
         self.location = location
-        self.public_key = public_key
-        self.fingerprint = fingerprint_of(public_key)
+        self.keys = keys
+        self.fingerprint = fingerprint_of(keys[0])
         self.tmp = tmp
         self.derived = derived
         self.seen = set() if seen is None else seen
         self.faults: list[str] = []
+        self.omitted: frozenset[str] = frozenset()  # packages of kernels that a bundle was made without
         self.named: ModuleIndex | None = None  # the streams, where they stand in package names
 
     def run(self, with_repos: Sequence[str]) -> PublicationReport:
@@ -120,7 +137,7 @@ class _Looking:
         base = load_base(with_repos, self.tmp)
         counts = [self._look_at_tree(tree, base) for tree in trees] if trees else [self._look(None, base)]
         if self.faults:
-            self._fail()
+            raise verify_error(self.location.name, self.faults)
         return PublicationReport(
             location=self.location.name,
             fingerprint=self.fingerprint,
@@ -128,6 +145,7 @@ class _Looking:
             streams=sum(streams for streams, _, _ in counts),
             metadata=sum(metadata for _, metadata, _ in counts),
             requirements=sum(requirements for _, _, requirements in counts),
+            files={package.href: package.sha256 for package in self.seen},
         )
 
     def _trees(self) -> tuple[StreamTree, ...]:
@@ -136,6 +154,7 @@ class _Looking:
             with self.location.open(RECORD) as path:
                 record = path.read_bytes()
                 self.named = next(iter(read_named_streams(record)), None)
+                self.omitted = frozenset(json.loads(record).get("omitted", ()))
                 return read_trees(record)
         except MissingFileError:
             return ()
@@ -148,9 +167,10 @@ class _Looking:
         tmp = self.tmp / f"tree-{tree.name}"
         tmp.mkdir()
         place = Location(f"{self.location.name.rstrip('/')}/{tree.folder}", tmp)
-        inside = _Looking(place, self.public_key, tmp, self.seen, derived=self.derived)
+        inside = _Looking(place, self.keys, tmp, self.seen, derived=self.derived)
+        inside.omitted = self.omitted
         counts = inside._look(tree, base)
-        self.faults.extend(f if f.startswith("stream ") else f"{tree.folder}/{f}" for f in inside.faults)
+        self.faults.extend(f if f.startswith("stream ") else within(tree.folder, f) for f in inside.faults)
         if tree.default:
             self.faults.extend(self._release({p.sha256 for p in self.seen if p.nevra.name == _RELEASE}))
         return counts
@@ -163,7 +183,8 @@ class _Looking:
         needed = (*_NEEDED, *(() if tree or self.named else ("modules",)))
         self.faults.extend(f"repodata: no {kind} in repomd.xml" for kind in needed if kind not in _kinds(records))
         packages = self._packages(metadata.get("primary"))
-        self.faults.extend(f"{p.href}: missing" for p in packages if p in self.seen and not self.location.holds(p.href))
+        known = (package for package in packages if package in self.seen)
+        self.faults.extend(Fault(f"{p.href}: missing", ContentsError) for p in known if not self.location.holds(p.href))
         self._read([package for package in packages if package not in self.seen])
         index: ModuleIndex | None
         if self.named is not None:
@@ -177,7 +198,7 @@ class _Looking:
             self.faults.extend(self._release({p.sha256 for p in packages if p.nevra.name == _RELEASE}))
         requirements = 0
         if index is not None and packages:
-            requirements, found = closure_faults(metadata["primary"], packages, index, base)
+            requirements, found = closure_faults(metadata["primary"], packages, index, base, self.omitted)
             self.faults.extend(found)
         return len(index.streams) if index else 0, len(metadata), requirements
 
@@ -188,7 +209,9 @@ class _Looking:
         unchanged = None
         if self.derived is not None:
             # One key's word is not another's, and a host that is old asks for more.
-            unchanged = Unchanged(self.derived, f"good {self.fingerprint} {'old' if self.named else ''}")
+            unchanged = Unchanged(
+                self.derived, f"good {' '.join(sorted(map(fingerprint_of, self.keys)))} {'old' if self.named else ''}"
+            )
             states = {p.sha256: state for p in packages if (state := self.location.state(p.href)) is not None}
             known = unchanged.find(states)
             turn = unchanged.turn(TURNS)
@@ -207,25 +230,17 @@ class _Looking:
                 if file_sha256(path) not in known:
                     yield f"{RELEASE_FILE}: is not the package of that name in the metadata"
         except MissingFileError as exc:
-            yield f"{RELEASE_FILE}: {exc}"
+            yield Fault(f"{RELEASE_FILE}: {exc}", ContentsError)
 
-    def _fail(self) -> None:
-        faults = list(dict.fromkeys(self.faults))
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise VerifyError(
-            f"{self.location.name}: {faults[0]}{more}",
-            details=faults,
-            hint="do not serve this repository; repobuild rollback makes an earlier generation current",
-        )
-
-    def _keep(self, href: str, name: str) -> Path | None:
+    def _keep(self, href: str, name: str, limit: int | None = _ROOT) -> Path | None:
         """A copy of a small file that stays for the whole pass; None (and a fault) when it is not there."""
         kept = self.tmp / name
         try:
-            with self.location.open(href) as path:
+            with self.location.open(href, limit=limit) as path:
                 shutil.copyfile(path, kept)
         except MissingFileError as exc:
-            self.faults.append(f"{href}: {exc}")
+            kind = UntrustedError if href.endswith(".asc") else ContentsError
+            self.faults.append(Fault(f"{href}: {exc}", kind))
             return None
         return kept
 
@@ -233,9 +248,9 @@ class _Looking:
         repomd = self._keep("repodata/repomd.xml", "repomd.xml")
         signature = self._keep("repodata/repomd.xml.asc", "repomd.xml.asc")
         if repomd is not None and signature is not None:
-            fault = detached_fault(self.public_key, repomd, signature)
+            fault = trusted_fault(self.keys, repomd, signature)
             if fault is not None:
-                yield f"repodata/repomd.xml: {fault}"
+                yield Fault(f"repodata/repomd.xml: {fault}", UntrustedError)
 
     def _records(self) -> tuple[MetadataRecord, ...]:
         path = self.tmp / "repomd.xml"
@@ -249,7 +264,8 @@ class _Looking:
 
     def _metadata(self, record: MetadataRecord) -> Path | None:
         """A metadata file whose checksums hold, None (and faults) otherwise."""
-        kept = self._keep(record.href, f"metadata-{len(list(self.tmp.iterdir()))}-{Path(record.href).name}")
+        name = f"metadata-{len(list(self.tmp.iterdir()))}-{Path(record.href).name}"
+        kept = self._keep(record.href, name, limit=record.size)
         if kept is None:
             return None
         if file_sha256(kept) != record.sha256 or kept.stat().st_size != (record.size or kept.stat().st_size):
@@ -272,9 +288,12 @@ class _Looking:
             paths: dict[Path, ListedPackage] = {}
             for package in packages:
                 try:
-                    path = stack.enter_context(self.location.open(package.href))
+                    path = stack.enter_context(self.location.open(package.href, limit=package.size))
                 except MissingFileError as exc:
-                    yield f"{package.href}: {exc}"
+                    yield Fault(f"{package.href}: {exc}", ContentsError)
+                    continue
+                if (size := path.stat().st_size) < package.size:  # rpm would only say that it is no whole RPM
+                    yield Fault(f"{package.href}: cut off: {size} of {package.size} bytes", ContentsError)
                     continue
                 paths[path] = package
                 yield from _file_faults(path, package)
@@ -283,8 +302,9 @@ class _Looking:
                     yield f"{paths[path].href}: {fault}: rpm 4.11 does not know it"
             aside = self.tmp / f"keys-{start}"
             aside.mkdir()
-            for path, fault in signature_faults(list(paths), self.public_key, aside).items():
-                yield f"{paths[path].href}: {fault}"
+            for path, fault in signature_faults(list(paths), self.keys, aside).items():
+                untrusted = fault in ("not signed", FOREIGN)
+                yield Fault(f"{paths[path].href}: {fault}", UntrustedError if untrusted else VerifyError)
 
     def _modules(self, path: Path | None, packages: Sequence[ListedPackage]) -> ModuleIndex | None:
         if path is None:

@@ -5,13 +5,32 @@ from builder.report.difference import Difference, Published, difference
 from builder.report.gpus import FILE as GPUS_FILE
 from builder.report.gpus import gpus_file, gpus_sentences, lost_gpus, stream_gpus
 from builder.report.page import support_files, support_page
+from builder.report.provenance import provenance, provenance_schema
 from builder.report.retention import print_retention
 from builder.report.run_metrics import RunNumbers, write_metrics
 from builder.report.run_summary import count_lines, markdown
+from builder.report.sbom import sbom
+from builder.report.site import DATA as SITE_DATA
+from builder.report.site import PAGE as SITE_PAGE
+from builder.report.site import TIMES as SITE_TIMES
+from builder.report.site import (
+    CellTimes,
+    CurrentPublication,
+    read_times,
+    site_document,
+    update_times,
+    write_times,
+)
 from builder.report.support_matrix import support_json, support_matrix
+from builder.report.support_schema import support_schemas
 
 __all__ = [
     "GPUS_FILE",
+    "SITE_DATA",
+    "SITE_PAGE",
+    "SITE_TIMES",
+    "CellTimes",
+    "CurrentPublication",
     "Difference",
     "Published",
     "RunNumbers",
@@ -24,10 +43,18 @@ __all__ = [
     "print_actions",
     "print_retention",
     "print_support_matrix",
+    "provenance",
+    "provenance_schema",
+    "read_times",
+    "sbom",
+    "site_document",
     "stream_gpus",
     "support_files",
     "support_json",
     "support_matrix",
     "support_page",
+    "support_schemas",
+    "update_times",
     "write_metrics",
+    "write_times",
 ]

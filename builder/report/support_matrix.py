@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from builder.model.matrix import Delivery, Kmods
-from builder.model.naming import stream_package
+from builder.model.gpu_generations import driven_by
+from builder.model.matrix import Flavor, Kmods
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
+from builder.report.commands import example_commands, install_commands, switch_commands
 from builder.report.gpus import gpus_document
 
 SCHEMA = 1
@@ -32,7 +33,7 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
         "title": facts.title,
         "arch": facts.arch,
         "delivery": facts.delivery,
-        "commands": _commands(facts),
+        "commands": example_commands(facts),
         "branches": [
             {
                 "name": branch.name,
@@ -40,6 +41,8 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "eol": branch.eol,
                 "max_cuda": branch.max_cuda,
                 "gpus": list(branch.gpus),
+                "open_gpus": list(driven_by(Flavor.OPEN, branch.gpus)),
+                "proprietary_gpus": list(driven_by(Flavor.PROPRIETARY, branch.gpus)),
                 "note": branch.note,
             }
             for branch in lifetimes.values()
@@ -51,6 +54,8 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "release": kernel.release,
                 "variant": kernel.variant,
                 "package": kernel.package,
+                "built": kernel.built,
+                "published": kernel.published,
                 "live": kernel.live,
                 "streams": {stream.name: _offer(stream, kernel, facts) for stream in streams},
             }
@@ -58,25 +63,6 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
         ],
         "cells": [_cell(row) for row in sorted(facts.rows, key=lambda r: r.cell)],
     }
-
-
-def _commands(facts: SupportFacts) -> list[str]:
-    """What an admin types: to see, to install, to switch; with streams that are there."""
-    offered = [s for s in sorted(facts.streams, key=lambda s: (not s.default, s.name)) if s.driver_versions]
-    names = [s.name for s in offered]
-    if facts.delivery == Delivery.BRANCH_PACKAGES.value:
-        mains = [stream_package("nvidia-driver", s.label) for s in offered]
-        install = [f"yum install {name}" for name in mains[:1]]
-        swap = [f"yum swap {mains[0]}-release {name}" for name in mains[1:2]]
-        return ["yum list 'nvidia-driver-*-release'", *install, *swap]
-    if facts.delivery == Delivery.BRANCH_REPOS.value:
-        place = f"REPOSITORY/{facts.distribution}/{facts.arch}"
-        install = [f"dnf install {place}/streams/{names[0]}/nvidia-driver-release.rpm"] if names else []
-        install += [f"dnf install {facts.module} cuda-drivers"] if names else []
-        return [*install, *(f"nvidia-driver-stream {name}" for name in names[1:2])]
-    install = [f"dnf module install {facts.module}:{name}" for name in names[:1]]
-    switch = [f"dnf module switch-to {facts.module}:{name}" for name in names[1:2]]
-    return [f"dnf module list {facts.module}", *install, *switch]
 
 
 def support_json(document: dict[str, Any]) -> bytes:
@@ -99,6 +85,8 @@ def _stream(stream: SupportStream, facts: SupportFacts) -> dict[str, Any]:
         "held": [{"driver": version, "reason": reason} for version, reason in stream.held],
         "profiles": list(stream.profiles),
         "gpus": gpus_document(stream.gpus) if stream.gpus else None,
+        "install": install_commands(facts, stream) if stream.driver_versions else [],
+        "switch": switch_commands(facts, stream) if stream.driver_versions else [],
     }
 
 
@@ -147,4 +135,6 @@ def _cell(row: SupportRow) -> dict[str, Any]:
         "outcome": row.outcome.value,
         "level": row.level,
         "reason": row.reason,
+        "package": row.package,
+        "signer": row.signer,
     }

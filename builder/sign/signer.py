@@ -80,7 +80,7 @@ class Signer:
             raise os_failure(exc, folder) from exc
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             self._add_signatures(copies, Path(aside) / "rpmsign.log", epoch)
-            faults = signature_faults(copies, self._public_key, Path(aside))
+            faults = signature_faults(copies, (self._public_key,), Path(aside))
             if faults:
                 raise SignError(
                     f"{next(iter(faults)).name}: not signed by {self.fingerprint} after signing"
@@ -108,6 +108,13 @@ class Signer:
                 details=exc.details,
                 hint="a key with a passphrase needs --passphrase-fd",
             ) from exc
+
+    def made(self, signature: bytes, data: Path) -> bool:
+        """Whether this key made that detached signature over a file."""
+        with tempfile.TemporaryDirectory() as aside:
+            written = Path(aside) / "signature.asc"
+            written.write_bytes(signature)
+            return detached_fault(self._public_key, data, written) is None
 
     def sign_detached(self, data: Path, *, epoch: int) -> bytes:
         """An armored signature over a file, verified with the public key only; raises SignError."""

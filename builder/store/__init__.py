@@ -1,5 +1,6 @@
 """Content-addressed results and the ledger; one object that knows every path of the work folder."""
 
+from builder.store.bucket import Bucket
 from builder.store.conftest_answers import answers_source, merge_answers, write_answers
 from builder.store.contents import describe_stored, list_contents
 from builder.store.derived import Derived
@@ -14,6 +15,7 @@ from builder.store.store import Store
 
 __all__ = [
     "Attempt",
+    "Bucket",
     "Cost",
     "Derived",
     "Failure",

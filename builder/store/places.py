@@ -195,14 +195,14 @@ def _local(target: Path) -> Iterator[None]:
 class S3Place:
     """A prefix of a bucket, through fsspec's s3fs (extra ``repobuild[s3]``)."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, option: str = "--store ") -> None:
         try:
             import aiohttp  # noqa: PLC0415  an extra
             import botocore.exceptions  # noqa: PLC0415
             import s3fs  # noqa: PLC0415
         except ImportError as exc:
             raise SharedStoreError(
-                f"--store s3://{root}: needs packages that are not installed: {exc.name}",
+                f"{option}s3://{root}: needs packages that are not installed: {exc.name}",
                 hint="pip install 'repobuild[s3]'",
             ) from exc
         self._root = root
@@ -276,13 +276,13 @@ class S3Place:
             except FileExistsError:
                 return False
             except self._errors as exc:
-                if _code(exc) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                if code_of(exc) in ("PreconditionFailed", "ConditionalRequestConflict"):
                     return False
                 raise
             return True
 
 
-def _code(exc: BaseException) -> str:
+def code_of(exc: BaseException) -> str:
     """S3's own name of a failure; s3fs keeps it in what its exception was made from."""
     response = getattr(exc, "response", None) or getattr(exc.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))

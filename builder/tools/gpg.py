@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +27,7 @@ _RSA = "1"  # OpenPGP's public key algorithm number (RFC 4880 §9.1)
 # Of the given home: written or read by gpg-agent itself, so linked; the public keyring is copied.
 _LINKED = ("private-keys-v1.d", "openpgp-revocs.d", "public-keys.d", "common.conf", "gpg-agent.conf", "scdaemon.conf")
 _COPIED = ("pubring.kbx", "pubring.gpg")
+FOREIGN = "signed by another key"
 # The user's gpg.conf must not change a byte of a signature.
 _QUIET = ("--no-options", "--batch", "--no-tty", "--trust-model", "always", "--no-emit-version", "--no-comments")
 
@@ -182,7 +183,7 @@ def keep_keyring(home: Path, gnupghome: Path) -> None:
             (gnupghome / f".{name}.new").replace(gnupghome / name)
 
 
-@lru_cache(maxsize=16)  # bytes say the same each time, and gpg takes longer to say it than much of a publication
+@lru_cache(maxsize=64)
 def fingerprint_of(public_key: bytes) -> str:
     """The primary fingerprint of the one public key in these bytes; SignError when there is not exactly one."""
     with private_home() as home:
@@ -196,6 +197,17 @@ def fingerprint_of(public_key: bytes) -> str:
     if len(found) != 1:
         raise SignError(f"{len(found)} public keys where exactly one is needed")
     return found[0]
+
+
+def trusted_fault(public_keys: Sequence[bytes], data: Path, signature: Path) -> str | None:
+    """As ``detached_fault`` for someone who has several keys, each good on its own; says what is plainest."""
+    faults = []
+    for key in public_keys:
+        fault = detached_fault(key, data, signature)
+        if fault is None:
+            return None
+        faults.append(fault)
+    return next((fault for fault in faults if fault != FOREIGN), faults[0])
 
 
 def detached_fault(public_key: bytes, data: Path, signature: Path) -> str | None:
@@ -213,6 +225,6 @@ def detached_fault(public_key: bytes, data: Path, signature: Path) -> str | None
     signers = [row[-1] for row in rows if row[0] == "VALIDSIG"]  # its last field is the primary key's fingerprint
     if verdicts == ["GOODSIG"] and signers == [fingerprint] and done.returncode == 0:
         return None
-    words_of = {"BADSIG": "the signed bytes were altered", "ERRSIG": "signed by another key"}
+    words_of = {"BADSIG": "the signed bytes were altered", "ERRSIG": FOREIGN}
     said = ", ".join(words_of.get(v, v) for v in verdicts) or "no signature"
     return said if verdicts != ["GOODSIG"] else f"signed by {', '.join(signers) or 'an unknown key'}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 # <sys/mount.h>, <sys/prctl.h>
@@ -17,6 +18,7 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
 MS_BIND = 4096
+_MNT_DETACH = 2
 _PR_SET_NO_NEW_PRIVS = 38
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -33,6 +35,13 @@ def mount(source: str, target: Path, kind: str = "", flags: int = 0, options: st
         raise OSError(number, f"mounting {kind or source}: {os.strerror(number)}", str(target))
 
 
+def unmount(target: Path) -> None:
+    """Take away what is mounted there, with everything mounted below; raises OSError naming the target."""
+    if _libc.umount2(os.fsencode(target), _MNT_DETACH) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"unmounting: {os.strerror(number)}", str(target))
+
+
 def bind(source: str | Path, target: Path, *, readonly: bool = False) -> None:
     """Bind mount a file or folder."""
     mount(str(source), target, flags=MS_BIND)
@@ -46,10 +55,10 @@ def tmpfs(target: Path, *, mode: str = "1777", size: int | None = None) -> None:
     mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
-def overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:
-    """Mount ``lower`` read-only below ``upper``; nothing of it is fsynced (``volatile``), it is thrown away."""
-    parts = {"lowerdir": lower, "upperdir": upper, "workdir": work}
-    options = ",".join(f"{key}={_escaped(path)}" for key, path in parts.items())
+def overlay(lowers: Sequence[Path], upper: Path, work: Path, target: Path) -> None:
+    """Mount ``lowers``, topmost first, read-only below ``upper``; nothing of it is fsynced (``volatile``)."""
+    parts = {"lowerdir": lowers, "upperdir": (upper,), "workdir": (work,)}
+    options = ",".join(f"{key}={':'.join(_escaped(path) for path in paths)}" for key, paths in parts.items())
     try:
         mount("overlay", target, "overlay", options=f"{options},volatile")
     except OSError:  # Linux before 5.10 has no volatile

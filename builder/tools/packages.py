@@ -32,6 +32,8 @@ _PACKAGES = {
     "cpio": _Package("cpio", "cpio"),
     "zstd": _Package("zstd", "zstd"),
     "openssl": _Package("openssl", "openssl"),
+    "rsync": _Package("rsync", "rsync"),
+    "ssh": _Package("openssh-client", "openssh-clients"),
     "qemu": _Package("qemu-system-x86", "qemu-kvm"),
     "firmware": _Package("ovmf", "edk2-ovmf"),
 }

@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     places = {name: folder / name for name in ("lower", "upper", "work", "root", "memory")}
     for place in places.values():
         place.mkdir()
-    attempt("overlayfs", lambda: overlay(places["lower"], places["upper"], places["work"], places["root"]))
+    attempt("overlayfs", lambda: overlay((places["lower"],), places["upper"], places["work"], places["root"]))
     attempt("tmpfs", lambda: tmpfs(places["memory"], size=1 << 20))
     print(json.dumps(faults))  # noqa: T201  what the other side reads
 

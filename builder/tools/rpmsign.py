@@ -51,24 +51,25 @@ def add_signatures(
             )
 
 
-def signature_faults(paths: Sequence[Path], public_key: bytes, tmp: Path) -> dict[Path, str]:
-    """Files whose signature is not good in the eyes of someone who has only this public key, each with the reason.
+def signature_faults(paths: Sequence[Path], public_keys: Sequence[bytes], tmp: Path) -> dict[Path, str]:
+    """Files whose signature is not good in the eyes of someone who has only these public keys, each with the reason.
 
-    ``tmp`` gets an rpm database of its own with that one key. Raises SignError when the key cannot be read.
+    ``tmp`` gets an rpm database of its own with those keys. Raises SignError when one cannot be read.
     """
-    fingerprint = fingerprint_of(public_key).lower()
+    fingerprints = [fingerprint_of(key).lower() for key in public_keys]
     dbpath = tmp / "rpmdb"
     dbpath.mkdir(exist_ok=True)
-    keyfile = tmp / "key.asc"
-    keyfile.write_bytes(public_key)
     own = ("rpmkeys", "--dbpath", dbpath)
-    run((*own, "--import", keyfile), timeout=_SECONDS_EACH)
+    for number, key in enumerate(public_keys):
+        keyfile = tmp / f"key-{number}.asc"
+        keyfile.write_bytes(key)
+        run((*own, "--import", keyfile), timeout=_SECONDS_EACH)
     faults: dict[Path, str] = {}
     for some in _batches(paths):
         checked = run((*own, "--checksig", "--verbose", *some), timeout=_SECONDS_EACH * (1 + len(some)), ok=range(128))
         said = _by_file(checked.stdout, some)
         for path in some:
-            fault = checksig_fault(said[path], fingerprint)
+            fault = checksig_fault(said[path], fingerprints)
             if fault is not None:
                 faults[path] = fault
     return faults
@@ -87,9 +88,9 @@ def _by_file(output: str, paths: Sequence[Path]) -> dict[Path, list[str]]:
     return said
 
 
-def checksig_fault(lines: Sequence[str], fingerprint: str) -> str | None:
+def checksig_fault(lines: Sequence[str], fingerprints: Sequence[str]) -> str | None:
     """Why ``rpmkeys --checksig --verbose`` gives no reason to trust a file; None when rpm vouches for its header's and
-    payload's digests and for an RSA/SHA256 signature of this (lower-case) fingerprint.
+    payload's digests and for an RSA/SHA256 signature of one of these (lower-case) fingerprints.
     """
     if not lines:
         return "not an RPM"
@@ -103,8 +104,8 @@ def checksig_fault(lines: Sequence[str], fingerprint: str) -> str | None:
     if bad:
         return "signed by another key" if any("NOKEY" in line for line in bad) else f"bad signature: {'; '.join(bad)}"
     signers = [match["id"].lower() for line in signatures if (match := _SIGNATURE.fullmatch(line))]
-    if not signers or not all(fingerprint.endswith(signer) for signer in signers):
-        return f"no RSA/SHA256 header signature of {fingerprint}"
+    if not signers or not all(any(known.endswith(signer) for known in fingerprints) for signer in signers):
+        return f"no RSA/SHA256 header signature of {' or '.join(fingerprints)}"
     missing = [digest for digest in _DIGESTS if not any(line.strip() == digest for line in lines)]
     return f"without {' and '.join(missing)}" if missing else None
 

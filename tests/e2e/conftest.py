@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from tests.e2e.journey_site import LATER, SUITE, Publisher
 from tests.lab.archive import Archive
 from tests.lab.distro import LabDistro, make_distro
 from tests.lab.kernels import LabKernel
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +33,9 @@ def kernels(distro: LabDistro) -> list[LabKernel]:
 def built(
     tmp_path_factory: pytest.TempPathFactory, distro: LabDistro, kernels: list[LabKernel], keys: Path
 ) -> Publisher:
-    """One who has built all that the journeys ask for; to be copied. Test processes share it: the first builds."""
-    top = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        top = top.parent
-    with (top / "journeys.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = Publisher(top / "journeys", distro, keys)
-        whole = top / "journeys/whole"
-        if not whole.exists():
-            made.build(kernels)
-            whole.touch()
-    return made
+    """One who has built all that the journeys ask for; to be copied."""
+
+    def make(folder: Path) -> None:
+        Publisher(folder, distro, keys).build(kernels)
+
+    return Publisher(made_once(tmp_path_factory, "journeys", make), distro, keys)

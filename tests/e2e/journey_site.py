@@ -14,7 +14,7 @@ from typing import ClassVar, TypeVar
 
 from builder.store.store import KINDS
 from builder.tools.run import Completed, run
-from tests.conftest import PROGRAM, Job
+from tests.conftest import PROGRAM, Job, job_in
 from tests.lab.client import Client, make_client
 from tests.lab.convert import DIST, Package, build
 from tests.lab.distro import CUDA, LabDistro
@@ -89,7 +89,7 @@ class Publisher:
         self, folder: Path, distro: LabDistro, keys: Path, *, like: Publisher | None = None, delivery: str = "modular"
     ) -> None:
         self.folder, self.distro, self.delivery = folder, distro, delivery
-        self.job = Job(config=folder / "matrix.yaml", work=folder / "work", repo=folder / "repo", keys=keys)
+        self.job = job_in(folder, keys)
         if like is not None:
             self.job = like.job.copy(folder, kinds=[kind for kind in KINDS if kind != "signed"], done=False)
         self.certificate = folder / "modules.pem"

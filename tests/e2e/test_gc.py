@@ -114,7 +114,7 @@ def test_a_dry_run_says_all_and_changes_nothing_and_the_removal_frees_what_was_s
     assert (left["freed_bytes"], {i["stays"] for i in left["items"]}) == (0, {True})
     (former,) = generations(job) - {job.digest()}
     works(job)
-    job.run("rollback", "lab9", former[:12])
+    job.run("rollback", "lab9", former[:12], "--gnupghome", str(job.keys))
     assert job.digest() == former
     job.verify()
 

@@ -194,5 +194,6 @@ class BranchPackages:
             public_key=self.signer.public_key(),
             sign=partial(self.signer.sign_detached, epoch=EPOCH),
             epoch=EPOCH,
+            terms=publishing.TERMS,
             base_url=self.repo.as_uri(),
         )

@@ -89,6 +89,7 @@ class BranchRepos:
             public_key=self.signer.public_key(),
             sign=partial(self.signer.sign_detached, epoch=EPOCH),
             epoch=EPOCH,
+            terms=publishing.TERMS,
             base_url=self.repo.as_uri(),
         )
 

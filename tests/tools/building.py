@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from builder.build import Builder, make_srpm
@@ -56,20 +53,6 @@ def roomy_folder(otherwise: Path) -> Iterator[Path]:
         memory = otherwise
     with tempfile.TemporaryDirectory(dir=memory, prefix="repobuild-test-") as folder:
         yield Path(folder)
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder over HTTP."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=partial(server.serve_forever, 0.01), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
 
 
 def spec(

@@ -15,6 +15,7 @@ from tests.lab.dnf5 import make_dnf5
 from tests.need import need, need_header, need_root
 from tests.tools import building
 from tests.tools.publishing import PACKAGES, REQUIRES, Shop, make_rpms, put_path, sign_all, two_streams
+from tests.tools.sending import Source, copy_of, two_generations
 from tests.tools.stream_repository import Repository
 
 
@@ -38,6 +39,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         published=base / "repo",
     )
     return made._replace(published=put_path(made, two_streams(rpms), base / "repo"))
+
+
+@pytest.fixture(scope="session")
+def made_source(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A repository of two generations; nobody writes into it."""
+    return two_generations(shop, tmp_path_factory.mktemp("source") / "repo")
+
+
+@pytest.fixture
+def source(made_source: Source, tmp_path: Path) -> Source:
+    """A copy of it, to switch and to send."""
+    return copy_of(made_source, tmp_path / "repo")
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery, Flavor, Kmods, Profile, Stream
 from builder.model.publication import PublicationContent, StreamContent
-from builder.publish import publish
+from builder.publish import Terms, publish
 from builder.sign import Signer
 from builder.tools.rpms import read_artifact
 from builder.tools.run import run
 
 EPOCH = 1_700_000_000
+TERMS = Terms(now=EPOCH, lifetime=30 * 86400)  # of manifests: no clock in the tests
 
 
 def make_rpms(
@@ -152,4 +153,4 @@ class Shop(NamedTuple):
 def put_path(shop: Shop, content: PublicationContent, repo: Path) -> Path:
     """Publish and return the generation's folder."""
     sign = partial(shop.signer.sign_detached, epoch=EPOCH)
-    return publish(content, repo, public_key=shop.signer.public_key(), sign=sign, epoch=EPOCH).path
+    return publish(content, repo, public_key=shop.signer.public_key(), sign=sign, epoch=EPOCH, terms=TERMS).path

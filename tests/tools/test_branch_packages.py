@@ -20,6 +20,7 @@ from tests.golden import sample
 from tests.need import need
 from tests.tools.branch_packages import GAP, LABELS, STREAMS, BranchPackages
 from tests.tools.branch_repos import Host
+from tests.tools.publishing import TERMS
 from tests.tools.stream_repository import Repository
 
 WALK = ("r535-open", "latest", "latest-dkms", "r550-open", "r535", "latest")
@@ -254,4 +255,6 @@ def test_a_stream_with_another_ones_packages_is_refused(packages: BranchPackages
     (foreign,) = [a for a in packages.streams["r535-open"] if a.nevra.name == "nvidia-modprobe-branch-535-open"]
     content = packages.content({"r535": [*packages.streams["r535"], foreign]})
     with pytest.raises(PublishError, match="stream r535: nvidia-modprobe-branch-535-open does not have the stream in"):
-        publish(content, tmp_path / "x", public_key=packages.signer.public_key(), sign=lambda _: b"", epoch=1)
+        publish(
+            content, tmp_path / "x", public_key=packages.signer.public_key(), sign=lambda _: b"", epoch=1, terms=TERMS
+        )

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import PublishError, VerifyError
+from builder.errors import MixedError, PublishError, VerifyError
 from builder.model.matrix import Kmods
-from builder.publish import prove_transitions, publish, verify_publication
+from builder.publish import prove_transitions, publish, verify_integrity, verify_publication
+from builder.publish.manifest import is_of_manifest
 from builder.sign import Signer, new_key
 from tests.golden import sample
 from tests.need import need
 from tests.tools.branch_repos import PROFILE, BranchRepos, Host
+from tests.tools.publishing import TERMS
 from tests.tools.stream_repository import STREAMS, WITH_MODULES, Repository
 from tests.tools.tampering import flip
 
@@ -267,9 +269,29 @@ def test_the_same_content_is_the_same_publication(repos: BranchRepos, tmp_path: 
     assert not repos.publish().changed
     again = repos.publish(repo=tmp_path / "elsewhere")
     assert again.digest == first.digest
-    one, other = (sorted(p for p in path.rglob("*") if p.is_file()) for path in (first.path, again.path))
+    one, other = (
+        sorted(p for p in path.rglob("*") if p.is_file() and not is_of_manifest(p.name))  # that has a number besides
+        for path in (first.path, again.path)
+    )
     assert [p.relative_to(first.path) for p in one] == [p.relative_to(again.path) for p in other]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, other, strict=True))
+
+
+def test_the_manifest_covers_all_trees(repos: BranchRepos, tmp_path: Path) -> None:
+    """One manifest for the pool and the metadata of every stream; one tree of another publication is a mixture."""
+    keys = [repos.signer.public_key()]
+    whole = tmp_path / "whole"
+    shutil.copytree(repos.publish().path, whole, symlinks=True)
+    (tmp_path / "look").mkdir()
+    report = verify_integrity(str(whole), keys, tmp_path / "look", now=TERMS.now)
+    listed = {file.path for file in report.manifest.files}
+    assert {f"streams/{name}/repodata/repomd.xml" for name in STREAMS} <= listed
+    assert not any(path.startswith("streams/") and "/Packages/" in path for path in listed)  # the pool, once
+    shutil.rmtree(whole / "streams/r550/repodata")
+    shutil.copytree(whole / "streams/r535/repodata", whole / "streams/r550/repodata")
+    (tmp_path / "again").mkdir()
+    with pytest.raises(MixedError, match=r"streams/r550/repodata/repomd\.xml: belongs to another publication"):
+        verify_integrity(str(whole), keys, tmp_path / "again", now=TERMS.now, quick=True)
 
 
 def test_the_gate_proves_every_switch_between_trees(repos: BranchRepos) -> None:
@@ -294,7 +316,7 @@ def test_the_gate_names_a_tree_that_is_half(missing: str, said: str, repos: Bran
     assert len(half) == len(streams["r550"]) - 1
     content = repos.content({**streams, "r550": half})
     sign = partial(repos.signer.sign_detached, epoch=1)
-    made = publish(content, tmp_path / "half", public_key=repos.signer.public_key(), sign=sign, epoch=1)
+    made = publish(content, tmp_path / "half", public_key=repos.signer.public_key(), sign=sign, epoch=1, terms=TERMS)
     faults = prove_transitions(made.path, None).faults
     assert faults
     assert all("r550" in fault.partition(" on ")[0] for fault in faults), faults
@@ -304,7 +326,9 @@ def test_the_gate_names_a_tree_that_is_half(missing: str, said: str, repos: Bran
 def test_a_stream_that_no_package_selects_is_refused(repos: BranchRepos, tmp_path: Path) -> None:
     content = repos.content({"r550": [a for a in repos.streams["r550"] if a.nevra.name != RELEASE]})
     with pytest.raises(PublishError, match="stream r550: no package selects it, or one of another stream"):
-        publish(content, tmp_path / "none", public_key=repos.signer.public_key(), sign=lambda _: b"", epoch=1)
+        publish(
+            content, tmp_path / "none", public_key=repos.signer.public_key(), sign=lambda _: b"", epoch=1, terms=TERMS
+        )
 
 
 def test_another_default_tree_is_refused_until_it_names_the_one_whose_place_it_takes(
@@ -314,7 +338,9 @@ def test_another_default_tree_is_refused_until_it_names_the_one_whose_place_it_t
         streams = {name: repos.streams[name] for name in ("r535", "r550")}
         content = repos.content(streams, default=default, instead_of=instead_of)
         sign = partial(repos.signer.sign_detached, epoch=1)
-        return publish(content, tmp_path / "repo", public_key=repos.signer.public_key(), sign=sign, epoch=1).digest
+        return publish(
+            content, tmp_path / "repo", public_key=repos.signer.public_key(), sign=sign, epoch=1, terms=TERMS
+        ).digest
 
     put("r535")
     with pytest.raises(PublishError, match="the default stream would change from 'r535' to 'r550'"):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from tests.lab.distro import LabDistro
 from tests.need import need
 from tests.tools import building
 from tests.tools.publishing import make_rpms
+from tests.tools.serving import served
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,18 @@ def test_build_requirements_come_from_the_repositories(build: Build, buildroot: 
     assert any(line.startswith(f"{devel.name}-{devel.evr}.") for line in extra)
 
 
+def test_build_requirements_are_installed_once_for_builds_that_share_them(build: Build, distro: LabDistro) -> None:
+    devel = distro.kernels[1].devel
+    requires = f"BuildRequires: {devel.name} = {devel.evr}"
+    first, second = build(requires=requires), build(requires=requires)
+    told = "installed by an earlier build over this base"
+    assert told not in (first / "root.log").read_text()
+    assert (second / "root.log").read_text().splitlines()[-1] == told
+    assert building.digests(first) == building.digests(second)
+    lists = [(result / "installed_pkgs.log").read_text() for result in (first, second)]
+    assert lists[0] == lists[1]
+
+
 @pytest.mark.parametrize("requirement", ["nosuch-devel >= 2", "make >= 999:1", "(nosuch-devel or nosuch2-devel)"])
 def test_a_missing_build_requirement_is_named(requirement: str, build: Build, tmp_path: Path) -> None:
     with pytest.raises(BuildDependencyError) as caught:
@@ -138,8 +151,8 @@ def test_a_build_that_takes_too_long_is_stopped(build: Build) -> None:
 
 
 def test_a_build_has_no_network_not_even_the_hosts_loopback(build: Build) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        port = server.server_address[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         with pytest.raises(BuildError) as caught:
             build(before=f"test $(wc -l < /proc/net/dev) = 3 && echo only lo; : < /dev/tcp/127.0.0.1/{port}")
     assert "only lo" in caught.value.details
@@ -288,7 +301,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def url(signed: Path) -> Iterator[str]:
-    with building.served(signed) as address:
+    with served(signed) as address:
         yield address
 
 

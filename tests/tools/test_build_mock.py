@@ -33,6 +33,7 @@ from tests.lab.distro import LabDistro
 from tests.lab.matrix import MOCK_TEMPLATE
 from tests.tools import building
 from tests.tools.publishing import make_rpms
+from tests.tools.serving import served
 
 pytestmark = pytest.mark.skipif(which("mock") is None, reason="mock is not installed: Fedora and EPEL have it")
 
@@ -132,7 +133,7 @@ def test_requirements_come_over_the_network_and_the_build_has_none(
     repository = tmp_path / "repository"
     make_rpms(repository, [("tool", "0", "1", "1")])
     run(["createrepo_c", "-q", repository], timeout=60)
-    with building.served(repository) as url:
+    with served(repository) as url:
         remote = RepositoryRef(id="remote", baseurl=url, gpgcheck=False)
         builder = mock_builder(store)
         root = builder.prepare(replace(mock_chroot(distro, remote), name="remote-x86_64"))

@@ -125,6 +125,7 @@ class Site:
             public_key=self.signer.public_key(),
             sign=partial(self.signer.sign_detached, epoch=publishing.EPOCH),
             epoch=publishing.EPOCH,
+            terms=publishing.TERMS,
             base_url=self.repo(content.delivery, "now").as_uri(),
         )
 
@@ -300,7 +301,9 @@ def test_what_is_kept_does_not_grow_and_leaves_with_its_kernel_and_its_driver(si
         own = tuple(a for a in part.artifacts if (a.nevra.name, a.nevra.evr.release) != (GATE, "1.open.el9"))
         content = replace(content, streams=(replace(part, artifacts=own),))
         found = with_former(content, tmp_path)
-        publish(found, tmp_path, public_key=site.signer.public_key(), sign=lambda _: b"", epoch=1)
+        publish(
+            found, tmp_path, public_key=site.signer.public_key(), sign=lambda _: b"", epoch=1, terms=publishing.TERMS
+        )
         return [a.nevra.evr.release for a in found.streams[0].artifacts if a.nevra.name == GATE]
 
     for number, gate in enumerate(gates):

@@ -26,7 +26,7 @@ from builder.tools.rpmsign import signature_faults
 from builder.tools.run import run
 from tests.need import need
 from tests.tools.many_rpms import make_many, make_template
-from tests.tools.publishing import EPOCH, Shop, content_of, stream
+from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, stream
 
 COUNT, NEW = 300, 3
 SIGNED = 30
@@ -65,6 +65,7 @@ def put(shop: Shop, artifacts: list[Artifact], repo: Path, derived: Derived | No
         public_key=shop.signer.public_key(),
         sign=partial(shop.signer.sign_detached, epoch=EPOCH),
         epoch=EPOCH,
+        terms=TERMS,
         derived=derived,
         check=look if check else None,
     ).path
@@ -207,9 +208,9 @@ def test_before_a_switch_only_new_packages_are_looked_at_and_some_in_turn(
 ) -> None:
     looked: list[str] = []
 
-    def noted(paths: list[Path], key: bytes, tmp: Path) -> dict[Path, str]:
+    def noted(paths: list[Path], keys: Sequence[bytes], tmp: Path) -> dict[Path, str]:
         looked.extend(p.name for p in paths)
-        return signature_faults(paths, key, tmp)
+        return signature_faults(paths, keys, tmp)
 
     monkeypatch.setattr(verify, "signature_faults", noted)
     derived = Derived()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from builder.errors import DiskFullError, LockedError, PublishError
 from builder.model.publication import Publication, PublicationContent
 from builder.publish import current_generation, publish, rollback, verify_publication
 from builder.publish.generations import Repository
+from builder.publish.manifest import MANIFEST, is_of_manifest, read_manifest, signature_name
 from builder.tools.rpms import read_artifact
-from tests.tools.publishing import EPOCH, Shop, content_of, sign_all, stream, two_streams
+from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, sign_all, stream, two_streams
 
 
 def put(
@@ -35,6 +37,7 @@ def put(
         public_key=shop.signer.public_key(),
         sign=lambda path: shop.signer.sign_detached(path, epoch=epoch),
         epoch=epoch,
+        terms=TERMS,
         check=check,
     )
 
@@ -47,6 +50,19 @@ def only_old(shop: Shop) -> PublicationContent:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def content_tree(folder: Path) -> dict[str, bytes]:
+    """What follows from the content: the manifest has a number besides."""
+    return {name: data for name, data in tree(folder).items() if not is_of_manifest(name)}
+
+
+def _has_its_manifest(folder: Path) -> None:
+    """A manifest of these very files, and the signature that is named after it."""
+    data = (folder / MANIFEST).read_bytes()
+    assert (folder / signature_name(data)).is_file()
+    listed = {file.path: file.sha256 for file in read_manifest(data).files}
+    assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in content_tree(folder).items()}
 
 
 def test_a_publication_is_whole_for_a_client_and_lies_where_the_design_says(shop: Shop, tmp_path: Path) -> None:
@@ -194,12 +210,12 @@ def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_
 
     def quick(content: PublicationContent, repo: Path) -> Publication:
         return publish(  # the signature is a function of the bytes, so one made before serves
-            content, repo, public_key=shop.signer.public_key(), sign=lambda _path: signature, epoch=EPOCH
+            content, repo, public_key=shop.signer.public_key(), sign=lambda _path: signature, epoch=EPOCH, terms=TERMS
         )
 
     before = tmp_path / "before"
     old = put(shop, only_old(shop), before)
-    old_tree, seen, number = tree(old.path), [], 0
+    old_tree, seen, number = content_tree(old.path), [], 0
     ended = False
     while not ended:
         number += 1
@@ -208,11 +224,14 @@ def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_
         ended = _crash_at(number, partial(quick, two_streams(shop.rpms), repo))
         current = current_generation(repo, "lab9", "x86_64")
         seen.append(current)
-        assert tree(repo / ".generations" / old.digest) == old_tree
-        assert tree(repo / "lab9/x86_64") == (old_tree if current == old.digest else tree(undisturbed.path))
+        assert content_tree(repo / ".generations" / old.digest) == old_tree
+        assert content_tree(repo / "lab9/x86_64") == (
+            old_tree if current == old.digest else content_tree(undisturbed.path)
+        )
+        _has_its_manifest(repo / "lab9/x86_64")
         if number % 5 == 0:  # each such run costs a publication
             assert quick(two_streams(shop.rpms), repo).digest == undisturbed.digest
-            assert tree(repo / "lab9/x86_64") == tree(undisturbed.path)
+            assert content_tree(repo / "lab9/x86_64") == content_tree(undisturbed.path)
             assert list(repo.rglob(".tmp-*")) == []
         shutil.rmtree(repo)
     # The switch is one moment: before it the old, from then on the new, and changes to the disk on both sides of it.
@@ -321,7 +340,7 @@ def test_another_key_is_refused_while_clients_trust_the_first(shop: Shop, tmp_pa
     put(shop, two_streams(shop.rpms), repo)
     content = replace(two_streams(shop.rpms), distribution="lab8", platform="lab8")
     with pytest.raises(PublishError, match="holds another key"):
-        publish(content, repo, public_key=shop.foreign.public_key(), sign=lambda _p: b"", epoch=EPOCH)
+        publish(content, repo, public_key=shop.foreign.public_key(), sign=lambda _p: b"", epoch=EPOCH, terms=TERMS)
 
 
 def test_bytes_that_rotted_in_the_store_are_found_before_publishing(shop: Shop, tmp_path: Path) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder.errors import RolledBackError
+from builder.model.publication import StreamContent
+from builder.publish import SeenFile, verify_integrity
 from builder.tools.run import Completed, run
 from tests.need import need, need_root
-from tests.tools.publishing import Shop, sign_all
+from tests.tools.publishing import EPOCH, Shop, put_path, sign_all, two_streams
 from tests.tools.tampering import alter_modules, alter_repomd, flip, overwrite, reindex, resign
+from tests.tools.web import served
 
 OLD = "nvidia-driver-535.261.03-1.lab9"
 DRIVER = f"Packages/n/{OLD}.x86_64.rpm"
@@ -63,7 +69,7 @@ class Client:
         return {name for name in names if not name.startswith("gpg-pubkey")}
 
 
-Host = Callable[[Path], Client]
+Host = Callable[[Path | str], Client]
 
 
 @pytest.fixture
@@ -73,12 +79,12 @@ def host(shop: Shop, tmp_path: Path) -> Iterator[Host]:
     need_root()
     clients: list[Client] = []
 
-    def make(repo: Path) -> Client:
+    def make(repo: Path | str) -> Client:
         folder = tmp_path / "client"
         folder.mkdir()
         key = folder / "key.asc"
         key.write_bytes(shop.signer.public_key())
-        clients.append(Client(folder, repo.as_uri(), key))
+        clients.append(Client(folder, repo.as_uri() if isinstance(repo, Path) else repo, key))
         return clients[-1]
 
     yield make
@@ -138,6 +144,10 @@ ATTACKS: dict[str, tuple[Callable[[Shop, Path], None], str]] = {
     "altered RPM under re-signed metadata": (_altered_under_resigned_metadata, "GPG check FAILED"),
     "unsigned RPM": (_unsigned_rpm, f"Package {OLD}.x86_64.rpm is not signed"),
     "RPM signed by a foreign key": (_foreign_rpm, f"Public key for {OLD}.x86_64.rpm is not installed"),
+    "truncated RPM": (
+        lambda _shop, repo: overwrite(repo / DRIVER, (repo / DRIVER).read_bytes()[:2000]),
+        "has incorrect checksum",
+    ),
     "altered modules.yaml": (
         lambda _shop, repo: alter_modules(repo),
         "Downloading successful, but checksum doesn't match",
@@ -161,3 +171,62 @@ def test_a_client_refuses(attack: str, shop: Shop, host: Host, tmp_path: Path) -
     done = client.dnf("module", "install", "nvidia-driver:r535-open", ok=(1,))
     assert words in done.stdout + done.stderr
     assert client.installed() == set()
+
+
+def _versions(client: Client) -> set[str]:
+    """The drivers that a client sees in streams that it has not chosen."""
+    client.dnf("module", "reset", "nvidia-driver")
+    listed = client.dnf("--refresh", "module", "list", "nvidia-driver").stdout.splitlines()
+    return {line.split()[1] for line in listed if line.startswith("nvidia-driver ")}
+
+
+def test_dnf_takes_an_older_publication_for_the_newest_one_and_verify_does_not(
+    shop: Shop, host: Host, tmp_path: Path
+) -> None:
+    """Replay: all of it is signed. It is what the manifest's number is for."""
+    made, place = tmp_path / "made", tmp_path / "place"
+    older = two_streams({n: a for n, a in shop.rpms.items() if n.startswith(("nvidia-driver-535", "nvidia-kmod-c"))})
+    before = put_path(shop, replace(older, streams=(replace_default(older.streams[1]),)), made)
+    now = put_path(shop, two_streams(shop.rpms), made)
+    seen, key = SeenFile(tmp_path / "seen.json"), [shop.signer.public_key()]
+
+    def look() -> None:
+        folder = tmp_path / f"look-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        verify_integrity(place.as_uri(), key, folder, now=EPOCH, seen=seen, quick=True)
+
+    shutil.copytree(now, place)
+    client = host(place)
+    assert _versions(client) == {"latest", "r535-open"}
+    look()
+    shutil.rmtree(place)
+    shutil.copytree(before, place)
+    assert _versions(client) == {"r535-open"}  # without a word
+    with pytest.raises(RolledBackError):
+        look()
+
+
+def replace_default(part: StreamContent) -> StreamContent:
+    """The same stream as the default."""
+    return replace(part, stream=replace(part.stream, default=True))
+
+
+def test_file_times_that_go_backwards_keep_no_news_from_a_client(shop: Shop, host: Host, tmp_path: Path) -> None:
+    """A mirror that was made without times, or whose clock was wrong: clients ask by checksum, not by date."""
+    place = tmp_path / "place"
+    made = tmp_path / "made"
+    older = two_streams({n: a for n, a in shop.rpms.items() if n.startswith(("nvidia-driver-535", "nvidia-kmod-c"))})
+    copies = (
+        (put_path(shop, replace(older, streams=(replace_default(older.streams[1]),)), made), 4_000_000_000),
+        (put_path(shop, two_streams(shop.rpms), made), 0),
+    )
+    found = []
+    with served(tmp_path) as address:
+        client = host(f"{address}/place")
+        for source, mtime in copies:
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(source, place)
+            for path in place.rglob("*"):
+                os.utime(path, (mtime, mtime))
+            found.append(_versions(client))
+    assert found == [{"r535-open"}, {"latest", "r535-open"}]

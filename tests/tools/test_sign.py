@@ -49,8 +49,8 @@ def test_signed_copies_verify_and_the_originals_stay_as_they_were(
     assert [file_sha256(c.path) for c in copies] == [c.sha256 for c in copies]
     aside = tmp_path / "aside"
     aside.mkdir()
-    assert signature_faults([c.path for c in copies], signer.public_key(), aside) == {}
-    assert set(signature_faults([r.path for r in rpms], signer.public_key(), aside).values()) == {"not signed"}
+    assert signature_faults([c.path for c in copies], [signer.public_key()], aside) == {}
+    assert set(signature_faults([r.path for r in rpms], [signer.public_key()], aside).values()) == {"not signed"}
 
 
 def test_signing_twice_gives_the_same_bytes(home: Path, rpms: list[Artifact], tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_foreign_signature_and_an_altered_file_are_told_apart(
     garbage.write_bytes(b"no rpm at all")
     aside = tmp_path / "aside"
     aside.mkdir()
-    found = signature_faults([theirs[1].path, flipped, garbage], ours.public_key(), aside)
+    found = signature_faults([theirs[1].path, flipped, garbage], [ours.public_key()], aside)
     assert found[theirs[1].path] == "signed by another key"
     assert found[flipped].startswith("altered:")
     assert garbage in found
@@ -248,7 +248,7 @@ RPM6 = f"    Header OpenPGP V4 RSA/SHA256 signature, key fingerprint: {FINGERPRI
     ],
 )
 def test_the_verdict_of_rpmkeys_is_read_strictly(lines: list[str], fault: str | None) -> None:
-    assert checksig_fault(lines, FINGERPRINT) == fault
+    assert checksig_fault(lines, [FINGERPRINT]) == fault
 
 
 def test_an_interrupted_run_leaves_no_private_home(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import shutil
-import threading
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from builder.publish import verify_publication
 from builder.publish.modulemd import content_context
 from builder.tools.createrepo import write_metadata
 from tests.tools.publishing import EPOCH, Shop, content_of, make_rpms, put_path, sign_all, stream
+from tests.tools.serving import served
 from tests.tools.tampering import alter_modules, alter_repomd, flip, overwrite, reindex, resign
 
 DRIVER = "Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
@@ -164,6 +162,34 @@ def test_an_nsvca_that_stands_for_another_content(shop: Shop, repo: Path, tmp_pa
     )
 
 
+@pytest.mark.parametrize("stream_name", ["1e3", "0o17", "y"])
+def test_a_scalar_that_importers_of_mirrors_read_as_another_value(
+    stream_name: str, shop: Shop, repo: Path, tmp_path: Path
+) -> None:
+    """Text to PyYAML and libmodulemd, a number or a truth value to readers of YAML 1.2: Pulp refused such streams."""
+
+    def rename(documents: list[dict[str, Any]]) -> None:
+        documents[2]["data"]["stream"] = stream_name
+        documents[2]["data"]["context"] = content_context(documents[2]["data"])
+
+    reindex(shop.signer, repo, rename)
+    details = look(repo, shop, tmp_path)
+    assert any(f": {stream_name} is not quoted: some readers take it for no text" in d for d in details), details
+
+
+def test_a_document_without_context_and_two_of_one_name(shop: Shop, repo: Path, tmp_path: Path) -> None:
+    """What makes an importer refuse a module, or take one for another: name, stream, version, context, arch."""
+
+    def harm(documents: list[dict[str, Any]]) -> None:
+        documents.append({**documents[1], "data": dict(documents[1]["data"])})
+        del documents[2]["data"]["context"]
+
+    reindex(shop.signer, repo, harm)
+    details = look(repo, shop, tmp_path)
+    assert "modules.yaml, document 3: stream r535-open: context: None is not a string" in details
+    assert "modules.yaml, document 4: stream latest: two documents" in details
+
+
 def test_an_artifact_without_its_epoch(shop: Shop, repo: Path, tmp_path: Path) -> None:
     def forget(documents: list[dict[str, Any]]) -> None:
         rpms = documents[2]["data"]["artifacts"]["rpms"]
@@ -237,29 +263,11 @@ def test_a_conditional_dependency_on_a_kmod_that_the_stream_lacks(shop: Shop, tm
     )
 
 
-@pytest.fixture
-def served(repo: Path) -> Iterator[str]:
-    """The repository over http."""
-    handler = partial(_Quiet, directory=str(repo))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        """Nothing on the console."""
-
-
-def test_a_repository_over_http_is_looked_at_in_the_same_way(
-    served: str, shop: Shop, repo: Path, tmp_path: Path
-) -> None:
-    assert look(served, shop, tmp_path) == ()
-    (repo / DRIVER).unlink()
-    assert look(served, shop, tmp_path) == (f"{DRIVER}: missing (HTTP 404)",)
+def test_a_repository_over_http_is_looked_at_in_the_same_way(shop: Shop, repo: Path, tmp_path: Path) -> None:
+    with served(repo) as url:
+        assert look(url, shop, tmp_path) == ()
+        (repo / DRIVER).unlink()
+        assert look(url, shop, tmp_path) == (f"{DRIVER}: missing (HTTP 404)",)
 
 
 def test_all_faults_are_reported_together(shop: Shop, repo: Path, tmp_path: Path) -> None:

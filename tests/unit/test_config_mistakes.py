@@ -113,6 +113,17 @@ IN_MATRIX = [
         "distributions.lab9.buildroot.packages: empty; at least one is needed",
     ),
     ("live: false", "live: no", None),
+    ("live: false", "built: 2025-05-20T13:05Z\n    live: false", None),
+    (
+        "live: false",
+        "built: May 2025\n    live: false",
+        "kernels[4].built: 'May 2025' is not a time in UTC, as in \"2025-05-20T13:05Z\"",
+    ),
+    (
+        "live: false",
+        "published: 2025-05-20T13:05:00Z\n    live: false",
+        'kernels[4].published: 2025-05-20T13:05:00Z is not text to YAML: quote it ("2025-05-20T13:05:00Z")',
+    ),
     ("live: false", "live: 0", "kernels[4].live: '0' stands here, true or false is wanted"),
     ("dist_tag: .lab9", "dist_tag: lab9", "distributions.lab9.dist_tag: 'lab9' is not a dot and letters, as in .el9"),
     (
@@ -249,6 +260,36 @@ IN_MATRIX = [
             "matches no cell, did you mean 'r535@6.1.0-56-cloud-amd64'? (repobuild cells lists them)"
         ),
     ),
+    # integrity: any file that is there stands for a key
+    (
+        "vendor: tests",
+        "vendor: tests\nintegrity: {lifetime_days: 0}",
+        "integrity.lifetime_days: '0' is too small (at least 1)",
+    ),
+    ("vendor: tests", "vendor: tests\nintegrity: {keys: [{file: a.asc}]}", "integrity.keys[0].file: no file 'a.asc'"),
+    (
+        "vendor: tests",
+        'vendor: tests\nintegrity: {keys: [{file: matrix.yaml, from: "2027-01-01"}]}',
+        "integrity.keys[0].from: the first key signs from the beginning",
+    ),
+    (
+        "vendor: tests",
+        "vendor: tests\nintegrity: {keys: [{file: matrix.yaml}, {file: matrix.yaml}]}",
+        "integrity.keys[1]: since which day does it sign? Give `from`",
+    ),
+    (
+        "vendor: tests",
+        'vendor: tests\nintegrity: {keys: [{file: matrix.yaml}, {file: matrix.yaml, from: "2027-1-1"}]}',
+        "integrity.keys[1].from: '2027-1-1' is not \"YYYY-MM-DD\"",
+    ),
+    (
+        "vendor: tests",
+        (
+            "vendor: tests\nintegrity: {keys: [{file: matrix.yaml}, {file: matrix.yaml, from: '2027-02-01'}, "
+            "{file: matrix.yaml, from: '2027-01-01'}]}"
+        ),
+        "integrity.keys[2].from: '2027-01-01' is not after '2027-02-01': keys stand here oldest first",
+    ),
 ]
 
 
@@ -269,7 +310,7 @@ def test_each_mistake_of_matrix_yaml_is_told_once_on_its_line(
     else:
         assert mistake.message == message
     if "is missing" not in mistake.message and "no gpgkey" not in mistake.message:
-        assert mistake.line == line + ("second time" in mistake.message and "vendor" in old)
+        assert mistake.line == line + ("second time" in mistake.message and "vendor" in old) + ("integrity" in new)
     assert mistake.file == str(folder / "matrix.yaml")
 
 

@@ -14,10 +14,18 @@ import yaml
 
 from builder.config import json_schemas
 from builder.pipeline.event_lines import event_schema
+from builder.publish import manifest_schema
+from builder.report import provenance_schema, support_schemas
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "docs" / "schema"
-SCHEMA_OF = {**json_schemas(), "event": event_schema()}
+SCHEMA_OF = {
+    **json_schemas(),
+    "event": event_schema(),
+    **support_schemas(),
+    "publication-manifest": manifest_schema(),
+    "provenance": provenance_schema(),
+}
 STREAMS = sorted((ROOT / "streams").glob("*.yaml"))
 
 

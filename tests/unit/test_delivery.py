@@ -69,6 +69,17 @@ def test_the_repo_file_of_trees_follows_dnfs_variable_and_the_modular_one_does_n
         assert "\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=https://example.org/r/RPM-GPG-KEY-repobuild\n" in text
 
 
+def test_the_repo_file_names_both_keys_while_one_follows_another() -> None:
+    names = ("RPM-GPG-KEY-repobuild", "RPM-GPG-KEY-repobuild-0123456789ABCDEF")
+    both = client_repository("m", "el10", Delivery.BRANCH_REPOS, "https://example.org/r", key_names=names)
+    line = "gpgkey=" + " ".join(f"https://example.org/r/{name}" for name in names)
+    assert f"\n{line}\n" in both.text
+    release = render_release(
+        replace(sample.unit(PackageKind.RELEASE, dist=sample.distribution("el10")), stream="r535"), sample.MATRIX, both
+    )
+    assert f"\n{line}\n" in release.text  # the package that brings the file to hosts
+
+
 def test_streams_in_package_names_need_one_repository_and_no_variable() -> None:
     named = client_repository("nvidia-driver", "el7", Delivery.BRANCH_PACKAGES, "https://example.org/r")
     assert "baseurl=https://example.org/r/el7/$basearch\n" in named.text

@@ -1,0 +1,108 @@
+"""Make and place bundles: publications for sites without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from builder.errors import BundleError
+from builder.model.publication import Publication
+from builder.publish import (
+    Manifest,
+    Repository,
+    find_generation,
+    open_tar,
+    select,
+    trusted_manifest,
+    unbundle,
+    write_bundle,
+    write_selection,
+)
+from builder.publish.clients import KEY_FILE
+from builder.publish.generations import RECORD
+from builder.sign import Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundled:
+    """What a bundle holds."""
+
+    digest: str
+    streams: tuple[str, ...]
+    files: int  # of the publication
+    carried: int  # of these in the bundle itself
+    size: int  # bytes of the bundle
+
+
+def make_bundle(
+    repo: Path,
+    output: Path,
+    distribution: str,
+    signer: Signer,
+    *,
+    arch: str,
+    streams: Sequence[str] = (),
+    kernels: Sequence[str] = (),
+    since: Path | None = None,
+) -> Bundled:
+    """Write a bundle of the current publication; raises BundleError, PublishError for nothing published."""
+    repository = Repository(repo)
+    current = repository.current(distribution, arch)
+    generation = find_generation(repo, distribution, arch, current or "-")
+    record = json.loads((generation.path / RECORD).read_bytes())
+    if record["key"] != signer.fingerprint:
+        raise BundleError(
+            f"{distribution}/{arch} is signed by {record['key']}, not by {signer.fingerprint}",
+            hint="--gnupghome and --signing-key of the publication",
+        )
+    selection = select(generation, streams, kernels)
+    epoch = int(record["epoch"])
+
+    def sign(data: bytes) -> bytes:
+        (tmp / "to-sign").write_bytes(data)
+        return signer.sign_detached(tmp / "to-sign", epoch=epoch)
+
+    with tempfile.TemporaryDirectory() as made, repository.writing(), repository.aside() as folder:
+        tmp = Path(made)
+        earlier = _earlier(since, signer.public_key(), tmp) if since else None
+        digest = generation.digest
+        if not selection.whole:
+            digest = write_selection(generation, selection, folder, partial(signer.sign_detached, epoch=epoch))
+        manifest = write_bundle(
+            generation.path if selection.whole else folder,
+            output,
+            distribution=distribution,
+            arch=arch,
+            digest=digest,
+            sign=sign,
+            since=earlier,
+        )
+    carried = {file.sha256 for file in manifest.files if file.here}
+    return Bundled(
+        digest=digest,
+        streams=tuple(selection.streams),
+        files=len(manifest.files),
+        carried=len(carried),
+        size=output.stat().st_size,
+    )
+
+
+def _earlier(path: Path, public_key: bytes, tmp: Path) -> tuple[Manifest, str]:
+    with open_tar(path) as tar:
+        manifest, data = trusted_manifest(tar, path, public_key, tmp)
+        return manifest, hashlib.sha256(data).hexdigest()
+
+
+def place_bundle(path: Path, repo: Path, key_file: Path | None, base_url: str | None) -> Publication:
+    """Place a bundle; without ``key_file`` the key that the repository's clients trust already is trusted."""
+    key = key_file or repo / KEY_FILE
+    if not key.is_file():
+        raise BundleError(
+            f"{repo}: no key is trusted here yet", hint="--key FILE, a public key that did not come with the bundle"
+        )
+    return unbundle(path, repo, key.read_bytes(), base_url)

@@ -1,0 +1,147 @@
+"""Write the signed manifest of a generation, each with a number that was never used before (ADR 0026)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from builder.errors import PublishError
+from builder.publish.generations import RECORD, Repository, write_atomic
+from builder.publish.manifest import (
+    MANIFEST,
+    Manifest,
+    Terms,
+    at,
+    is_of_manifest,
+    make_manifest,
+    manifest_bytes,
+    read_manifest,
+    signature_name,
+)
+from builder.store.files import sync_path
+from builder.tools.rpms import file_sha256
+
+Sign = Callable[[Path], bytes]
+RENEW = 2  # a manifest is renewed when less than this part (1/2) of its lifetime is left
+
+
+def is_due(repository: Repository, distribution: str, arch: str, digest: str, key: str, terms: Terms) -> bool:
+    """Whether a generation that is to be current needs a (new) manifest: it has none of this key, its number is not the
+    newest, less than half of its lifetime is left, or a shorter lifetime is wanted.
+    """
+    manifest = _read(repository.place(digest))
+    if manifest is None or manifest.key != key or manifest.sequence != _last(repository, distribution, arch):
+        return True
+    left = at(manifest.expires) - terms.now
+    return left * RENEW < terms.lifetime or left > terms.lifetime or manifest.sequence < terms.sequence
+
+
+def issue(
+    repository: Repository, distribution: str, arch: str, digest: str, *, key: str, sign: Sign, terms: Terms
+) -> Manifest:
+    """Give a generation on disk a manifest with the next number; call while ``writing``.
+
+    The number is spent before it is used, so that a killed run leaves a gap and never a second use. The signature comes
+    first; then one rename makes the manifest the generation's. That of the manifest before stays for readers who have
+    just fetched it; older ones go. Raises PublishError when the generation's record is damaged, and what ``sign``
+    raises.
+    """
+    folder = repository.place(digest)
+    record = _record(folder)
+    known = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
+    number = max(_last(repository, distribution, arch) + 1, terms.sequence)
+    data = manifest_bytes(
+        make_manifest(
+            module=str(record["module"]),
+            distribution=distribution,
+            arch=arch,
+            publication=digest,
+            key=key,
+            sequence=number,
+            terms=terms,
+            files=listed_files(folder, known),
+        )
+    )
+    write_atomic(_counter(repository, distribution, arch), f"{number}\n".encode())
+    former = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).is_file() else None
+    fresh = repository.generations / f".{digest}.manifest"
+    try:
+        fresh.write_bytes(data)
+        write_atomic(folder / signature_name(data), sign(fresh))
+    finally:
+        fresh.unlink(missing_ok=True)
+    write_atomic(folder / MANIFEST, data)
+    kept = {signature_name(data), *([signature_name(former)] if former is not None else [])}
+    for path in folder.glob(f"{Path(MANIFEST).stem}.*.asc"):
+        if path.name not in kept:
+            path.unlink()
+    sync_path(folder)
+    return read_manifest(data)
+
+
+def listed_files(folder: Path, known: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
+    """Path, sha256 and size of every file of a generation; ``known`` digests are believed, linked folders left out."""
+    for path in files_below(folder):
+        name = path.relative_to(folder).as_posix()
+        yield name, known.get(name) or file_sha256(path), path.stat().st_size
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files that a manifest lists, or should."""
+    for top, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(top, name)
+            if not is_of_manifest(path.relative_to(folder).as_posix()):
+                yield path
+
+
+def _record(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """publication.json, whose digest is the folder's name."""
+    try:
+        data = (folder / RECORD).read_bytes()
+        document: dict[str, list[dict[str, str]]] = json.loads(data)
+    except (OSError, ValueError) as exc:
+        raise PublishError(f"{folder / RECORD}: damaged: {exc}", hint="move this generation away") from exc
+    if hashlib.sha256(data).hexdigest() != folder.name:
+        raise PublishError(f"{folder / RECORD}: is not that of generation {folder.name}")
+    return document
+
+
+def _read(folder: Path) -> Manifest | None:
+    """A generation's manifest; None where there is none that can be used."""
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        return read_manifest(data) if (folder / signature_name(data)).is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _counter(repository: Repository, distribution: str, arch: str) -> Path:
+    return repository.generations / f".sequence-{distribution}-{arch}"
+
+
+def _last(repository: Repository, distribution: str, arch: str) -> int:
+    """The highest number that was ever given; 0 when none was.
+
+    The current manifest counts, too: a counter restored from an old copy does not give its number twice. Where the
+    counter is lost all manifests on disk do.
+    """
+    counter = _counter(repository, distribution, arch)
+    current = repository.current(distribution, arch)
+    places = [repository.place(current)] if current is not None else []
+    try:
+        numbers = [int(counter.read_text())]
+    except FileNotFoundError:
+        numbers, places = [0], list(repository.folders())
+    except ValueError as exc:
+        raise PublishError(
+            f"{counter}: damaged: not a number", hint="write the highest number into it that clients have seen"
+        ) from exc
+    for manifest in map(_read, places):
+        if manifest is not None and (manifest.distribution, manifest.arch) == (distribution, arch):
+            numbers.append(manifest.sequence)
+    return max(numbers)

@@ -1,0 +1,143 @@
+"""A publication in a folder, on a host and at a daemon: whole at every step, resumed, and never other bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.errors import TargetError
+from builder.pipeline.push import open_target, push_all
+from builder.tools.rpms import file_sha256
+from tests.need import need
+from tests.tools.publishing import Shop, content_of, make_rpms, sign_all, stream
+from tests.tools.sending import Killed, Source, Steps, generation_seen, put, seen
+
+FORMER = "Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
+
+
+@pytest.fixture(autouse=True)
+def program() -> None:
+    need("rsync")
+
+
+def send(source: Source, target: str, steps: Steps | None = None, *, keep_days: float = 7.0) -> str:
+    (pushed,) = push_all(source.repository.root, [target], keep_days=keep_days, step=steps or Steps())
+    return pushed.digest
+
+
+def test_a_folder_gets_what_clients_need_and_the_same_layout(source: Source, shop: Shop, tmp_path: Path) -> None:
+    target = tmp_path / "www"
+    assert send(source, str(target)) == source.a.digest
+    link = target / "lab9/x86_64"
+    assert link.readlink() == Path("../.generations") / source.a.digest
+    assert seen(str(link), shop, tmp_path / "t") == 4
+    for name in ("RPM-GPG-KEY-repobuild", "lab9.repo"):
+        assert (target / name).read_bytes() == (source.repository.root / name).read_bytes()
+    (pushed,) = push_all(source.repository.root, [target.as_uri()])
+    assert not pushed.changed
+
+
+def test_a_client_that_began_before_the_switch_finds_its_files_until_they_expire(
+    source: Source, tmp_path: Path
+) -> None:
+    target = tmp_path / "www"
+    send(source, str(target))
+    link = target / "lab9/x86_64"
+    before = {path.relative_to(link) for path in link.rglob("*") if path.is_file() and path.name[:6] != "repomd"}
+    source.make_current(source.b)
+    send(source, str(target))
+    assert generation_seen(lambda name: (link / name).read_bytes(), source) == source.b
+    gone = {path for path in before if not (link / path).is_file()}
+    assert gone == {Path("support-matrix.json")}  # B has none: pages are not what a client in flight asks for
+    assert (link / FORMER).stat().st_nlink == 2  # no second copy
+    send(source, str(target), keep_days=0)
+    assert sorted(path.name for path in (target / ".generations").iterdir()) == [source.b.digest]
+
+
+def test_between_any_two_steps_clients_see_one_publication_whole(source: Source, tmp_path: Path) -> None:
+    link = tmp_path / "www/lab9/x86_64"
+    send(source, str(tmp_path / "www"))
+    source.make_current(source.b)
+    steps = Steps(look=lambda: generation_seen(lambda name: (link / name).read_bytes(), source))
+    send(source, str(tmp_path / "www"), steps)
+    switch = steps.said.index("switch") + 1  # each is looked at before it is done
+    assert steps.seen == [*[source.a] * switch, *[source.b] * (len(steps.said) - switch)]
+    assert 0 < switch < len(steps.said)
+
+
+@pytest.mark.parametrize("stop", ["record", "switch", "state"])
+def test_a_push_that_was_killed_is_ended_by_the_next(stop: str, source: Source, tmp_path: Path) -> None:
+    target = tmp_path / "www"
+    with pytest.raises(Killed):
+        send(source, str(target), Steps(stop))
+    send(source, str(target))
+    assert generation_seen(lambda name: (target / "lab9/x86_64" / name).read_bytes(), source) == source.a
+    assert [path.name for path in (target / ".generations").iterdir()] == [source.a.digest]
+
+
+def test_a_name_of_other_bytes_at_the_target_is_refused_before_anything_is_sent(
+    source: Source, shop: Shop, tmp_path: Path
+) -> None:
+    target = tmp_path / "www"
+    send(source, str(target))
+    again = make_rpms(tmp_path / "again", [("nvidia-driver", "3", "535.261.03", "1.lab9")], requires={})
+    other = sign_all(shop.signer, again, tmp_path / "signed")
+    content = content_of([(stream("r535", default=True), ["535.261.03"], list(other.values()))])
+    put(shop, content, tmp_path / "elsewhere")
+    with pytest.raises(TargetError, match="has this file name with other bytes"):
+        push_all(tmp_path / "elsewhere", [str(target)])
+    assert seen(str(target / "lab9/x86_64"), shop, tmp_path / "t") == 4
+    assert len(list((target / ".generations").iterdir())) == 1
+
+
+def test_a_target_under_another_key_is_refused(source: Source, shop: Shop, tmp_path: Path) -> None:
+    target = tmp_path / "www"
+    send(source, str(target))
+    (target / "RPM-GPG-KEY-repobuild").write_bytes(shop.foreign.public_key())
+    with pytest.raises(TargetError, match="holds another key"):
+        send(source, str(target))
+
+
+def test_a_folder_in_the_place_of_the_symlink_is_left_alone(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "www/lab9/x86_64").mkdir(parents=True)
+    (tmp_path / "www/lab9/x86_64/publication.json").write_text("{}")
+    with pytest.raises(TargetError, match="not a symlink of ours"):
+        send(source, str(tmp_path / "www"))
+
+
+def test_going_back_is_pushed_like_going_forward(source: Source, tmp_path: Path) -> None:
+    target = tmp_path / "www"
+    for generation in (source.a, source.b, source.a):
+        source.make_current(generation)
+        assert send(source, str(target)) == generation.digest
+        found = generation_seen(lambda name: (target / "lab9/x86_64" / name).read_bytes(), source)
+        assert found == generation
+
+
+def test_bytes_of_the_source_are_not_touched(source: Source, tmp_path: Path) -> None:
+    def digests() -> dict[str, str]:
+        return {str(p): file_sha256(p) for p in source.repository.root.rglob("*") if p.is_file() and p.name != ".lock"}
+
+    before = digests()
+    for generation in (source.a, source.b):
+        source.make_current(generation)
+        send(source, str(tmp_path / "www"))
+    source.make_current(source.a)
+    assert digests() == before
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3://key:hidden@bucket/x", "rsync://me:hidden@host/module", "-ehidden", "http://host/x", "s3://b/x?key=hidden"],
+)
+def test_an_address_that_is_no_target_is_refused_and_no_secret_repeated(address: str) -> None:
+    with pytest.raises(TargetError) as found:
+        open_target(address)
+    assert "hidden" not in found.value.message or address.startswith("-e")
+
+
+def test_nothing_published_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="nothing is published here"):
+        push_all(tmp_path / "none", [str(tmp_path / "www")])
+    assert not (tmp_path / "www").exists()

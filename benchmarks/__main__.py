@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,14 +21,15 @@ from benchmarks.harness import Benchmark, Result, measure
 from benchmarks.join import join_benchmarks
 from benchmarks.metadata import METADATA
 from benchmarks.repeat import REPEAT
+from benchmarks.scale import MAKECACHE, METADATA_UPDATE, PLAN, PUBLISH, REUSE
 from benchmarks.signing import SIGNING
 from benchmarks.transitions import TRANSITIONS
 from builder.errors import RepobuildError
 from builder.tools.machine import processors
 from builder.tools.run import run
 
-ALL = (METADATA, SIGNING, TRANSITIONS, LIGHT, LIGHT_DKMS, REPEAT)
-SCHEMA = 1
+ALL = (METADATA, METADATA_UPDATE, PUBLISH, MAKECACHE, SIGNING, TRANSITIONS, PLAN, REUSE, LIGHT, LIGHT_DKMS, REPEAT)
+SCHEMA = 2
 _VERSIONS = {"rpm": ("rpm", "--version"), "createrepo_c": ("createrepo_c", "--version"), "gpg": ("gpg", "--version")}
 people = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -75,6 +77,22 @@ def _measure_all(chosen: Sequence[Benchmark], runs: int) -> tuple[list[Result], 
     return results, failed
 
 
+def _print_targets(console: Console, results: Sequence[Result]) -> None:
+    """What was asked of each, and whether it holds; times of processors, where others disturb the machine."""
+    table = Table("benchmark", "target", "is", "verdict", title="Targets (docs/benchmarks.md)")
+    for result in results:
+        for what, limit, figure, holds in result.verdicts():
+            verdict = "holds" if holds else "DOES NOT HOLD"
+            table.add_row(result.benchmark.name, f"≤ {limit:.3g} {what}", f"{figure:.3g} {what}", verdict)
+        if result.cpu and any(result.cpu):
+            peers = f", peer {statistics.median(result.peer_cpu):.2f} s" if any(result.peer_cpu) else ""
+            ratio = f"ratio {result.cpu_ratio:.2f}" if result.cpu_ratio is not None else ""
+            figure_text = f"{statistics.median(result.cpu):.2f} s{peers}"
+            table.add_row(result.benchmark.name, "processors' time", figure_text, ratio)
+    if table.rows:
+        console.print(table)
+
+
 def _print_table(results: Sequence[Result]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table("benchmark", "work", "peer", title="Medians in seconds; ratio = median of repobuild / peer by pairs")
@@ -87,6 +105,7 @@ def _print_table(results: Sequence[Result]) -> None:
         about = result.benchmark
         table.add_row(about.name, about.work, about.peer, str(len(result.ours)), *figures, ratio)
     console.print(table)
+    _print_targets(console, results)
     for result in results:
         console.print(f"{result.benchmark.name}: {result.benchmark.note}", markup=False)
         for what, size in result.sizes.items():

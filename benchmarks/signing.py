@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.harness import Benchmark, BenchmarkError, Clock, Sides
+from benchmarks.harness import Benchmark, BenchmarkError, Clock, Sides, Target
 from benchmarks.rpms import EPOCH, make_small_rpms
 from builder.errors import ToolMissingError
 from builder.model.cells import Artifact
@@ -96,4 +96,5 @@ SIGNING = Benchmark(
     note="Both start rpm's own programs: repobuild once for all files, the peer once a file. repobuild also starts a "
     "private agent, reads every verdict line instead of the exit code and hashes the signed files.",
     prepare=_prepare,
+    target=Target(ratio=1 / 1.5),
 )

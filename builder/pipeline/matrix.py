@@ -31,7 +31,7 @@ from builder.pipeline.shared_builder import SharedBuilder
 from builder.pipeline.sharing import give_shared, open_shared, take_shared
 from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.site import tell_site
-from builder.pipeline.specs import exists, unit_state
+from builder.pipeline.specs import exists, unit_states
 from builder.pipeline.stream_packages import build_stream_packages, is_published
 from builder.pipeline.units import run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
@@ -99,7 +99,7 @@ def plan(settings: Settings, listener: Listener) -> tuple[Configuration, tuple[A
 
 def plan_units(shop: Workshop) -> tuple[Action, ...]:
     """Decide for every unit of the configuration from the facts known by now."""
-    states = [unit_state(shop, unit) for unit in shop.configuration.units if exists(shop, unit)]
+    states = unit_states(shop, [unit for unit in shop.configuration.units if exists(shop, unit)])
     return plan_actions(states, shop.configuration.excluded)
 
 

@@ -136,6 +136,7 @@ def publish_content(
         terms=terms_of(shop.settings, shop.configuration.matrix.integrity),
         base_url=shop.settings.published_at,
         check=lambda path: _check(shop, signer, content, path),
+        derived=shop.store.derived,
         other_keys=declared_keys(shop.configuration.matrix.integrity),
         former=shop.configuration.matrix.retention.former_generations,
     )
@@ -149,7 +150,9 @@ def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Pa
     """The publication gate: whole for a client, and every transition of its hosts works; raises before the switch."""
     subject = f"{content.distribution}/{content.arch}"
     with shop.store.tmp() as tmp:
-        verify_publication(path.as_uri(), trusted_keys(signer, shop.configuration.matrix.integrity), tmp)
+        verify_publication(
+            path.as_uri(), trusted_keys(signer, shop.configuration.matrix.integrity), tmp, derived=shop.store.derived
+        )
     before = current_generation(shop.settings.repo_path, content.distribution, content.arch)
     previous = path.parent / before if before is not None else None
     proof = prove_transitions(path, previous)

@@ -196,10 +196,19 @@ def _sweep(
     for item in removed:
         if item.kind == "generations":
             repository.remove(item.name)
+    _forget_derived(shop, repository)
     with shop.store.removing() as take:
         for item in removed:
             if item.kind != "generations":
                 take(item.path)
+
+
+def _forget_derived(shop: Workshop, repository: Repository) -> None:
+    """Drop what is kept of RPMs that no generation has any more, and of units: all of it can be made again."""
+    kept: set[str] = set()
+    for _, generation in _generations(repository):
+        kept |= set(generation.files.values()) if generation is not None else set()
+    shop.store.derived.forget(lambda kind, key: kind == "key" or (kind != "turn" and key[:64] not in kept))
 
 
 def _rows(shop: Workshop, fates: Sequence[Fate], since: float) -> tuple[frozenset[str], frozenset[str]]:

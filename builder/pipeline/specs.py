@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from builder.errors import RenderError, RepobuildError
@@ -13,9 +13,10 @@ from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.integrity import key_names
+from builder.pipeline.known_keys import KnownKeys, narrowed
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, key_of, unit_parts
-from builder.plan.toolchain import toolchain_fault, toolchain_hint
+from builder.plan.toolchain import toolchain_hint
 from builder.publish import client_repository
 from builder.render import (
     has_compat32,
@@ -75,7 +76,8 @@ def render_unit(
     match unit.kind:
         case PackageKind.KMOD:
             assert unit.cell is not None  # noqa: S101  a kmod unit has its cell
-            return render_kmod(unit.cell, sources, matrix, serial=serial, signer=shop.signing.name)
+            cell, matrix = narrowed(unit.cell, matrix)
+            return render_kmod(cell, sources, matrix, serial=serial, signer=shop.signing.name)
         case PackageKind.OBJECTS:
             return render_objects(unit, sources, matrix, serial=serial)
         case PackageKind.GATE | PackageKind.RELEASE:
@@ -156,7 +158,8 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
 
     modules, parts = None, None
     if unit.cell is not None:
-        compiled = render_modules(unit.cell, sources, shop.configuration.matrix)
+        cell, matrix = narrowed(unit.cell, shop.configuration.matrix)
+        compiled = render_modules(cell, sources, matrix)
         whole = made_of(compiled, devel=devel)
         modules = ModulesJob(spec=compiled, parts=whole, key=key_of(whole))
         parts = {"modules": modules.key, "signer": shop.signing.identity, "recipe": PACK_RECIPE}
@@ -209,30 +212,56 @@ def exists(shop: Workshop, unit: Unit) -> bool:
         return True
 
 
-def unit_state(shop: Workshop, unit: Unit) -> UnitState:
-    """What ``plan`` is told of a unit."""
+def unit_states(shop: Workshop, units: Iterable[Unit]) -> tuple[UnitState, ...]:
+    """What ``plan`` is told of each unit. What stays the same for all is asked for once; see known_keys."""
+    asked = tuple(units)
     ledger = shop.store.ledger
-    failure = ledger.failure(unit.scope)
-    blocked, hint = _blocked(shop, unit)
-    job = None
-    try:
-        job = None if blocked else make_job(shop, unit, record=False)
-    except RenderError as exc:  # of this unit alone: a file that no rule places, a value that rpm would misread
-        blocked, hint = exc.message, exc.hint
-    return UnitState(
-        unit=unit,
-        key=job.key if job else None,
-        stored=job is not None and shop.store.has("results", job.key),
-        earlier=bool(ledger.keys_of(unit.scope)),
-        missing=None if job or blocked else _missing(shop, unit),
-        blocked=blocked,
-        hint=hint,
-        selected=unit.id in shop.configuration.selected,
-        last_failure=f"{failure.stage}: {failure.message}" if failure else None,
-    )
+    keys = KnownKeys(shop)
+    keys.prepare(asked)
+    failed = {unit for unit, _ in ledger.failures()}
+    made = ledger.scopes()
+    peek = shop.store.serials.peeker()
+    states = []
+    for unit in asked:
+        scope = unit.scope
+        failure = ledger.failure(scope) if scope in failed else None
+        blocked, hint = _blocked(shop, unit, keys)
+        key = None
+        if not blocked:
+            try:
+                key = _key(shop, unit, keys, peek)
+            except RenderError as exc:  # of this unit alone: a file that no rule places, a value that rpm would misread
+                blocked, hint = exc.message, exc.hint
+        states.append(
+            UnitState(
+                unit=unit,
+                key=key,
+                stored=key is not None and shop.store.has("results", key),
+                earlier=scope in made,
+                missing=None if key or blocked else _missing(shop, unit),
+                blocked=blocked,
+                hint=hint,
+                selected=unit.id in shop.configuration.selected,
+                last_failure=f"{failure.stage}: {failure.message}" if failure else None,
+            )
+        )
+    keys.keep()
+    return tuple(states)
 
 
-def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
+def _key(shop: Workshop, unit: Unit, keys: KnownKeys, peek: Callable[[str, str], int]) -> str | None:
+    content = keys.content(unit)
+    known_key = keys.key(unit, peek(unit.scope, content)) if content is not None else None
+    if known_key is not None:
+        return known_key
+    job = make_job(shop, unit, record=False)
+    if job is None:
+        return None
+    keys.learn(unit, job.content, job.serial, job.key)
+    return job.key
+
+
+def _blocked(shop: Workshop, unit: Unit, keys: KnownKeys) -> tuple[str | None, str | None]:
     errors: list[object] = [sources_of(shop, unit)]
     if unit.cell is not None:
         errors.append(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))
@@ -240,10 +269,10 @@ def _blocked(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
     for error in errors:
         if isinstance(error, RepobuildError):
             return error.message, error.hint
-    return _wrong_toolchain(shop, unit)
+    return _wrong_toolchain(shop, unit, keys)
 
 
-def _wrong_toolchain(shop: Workshop, unit: Unit) -> tuple[str | None, str | None]:
+def _wrong_toolchain(shop: Workshop, unit: Unit, keys: KnownKeys) -> tuple[str | None, str | None]:
     if unit.cell is None:
         return None, None
     kernel = unit.cell.kernel
@@ -251,7 +280,7 @@ def _wrong_toolchain(shop: Workshop, unit: Unit) -> tuple[str | None, str | None
     buildroot = known(shop.facts.buildroots.get(shop.chroot(unit).name))
     if devel is None:
         return None, None
-    fault = toolchain_fault(kernel, devel, buildroot.packages if buildroot else ())
+    fault = keys.toolchain_fault(kernel, devel, buildroot)
     return (fault, toolchain_hint(kernel, devel)) if fault else (None, None)
 
 

@@ -145,6 +145,7 @@ def look(shop: Workshop) -> None:
     without them nothing can be said of a unit anyway.
     """
     asked: set[str] = set()
+    kernels: set[KernelId] = set()  # a kernel is of many cells
     for unit in shop.configuration.units:
         identity = source_id(unit)
         if identity not in shop.facts.sources:
@@ -161,9 +162,13 @@ def look(shop: Workshop) -> None:
                 shop.facts.buildroots[chroot.name] = buildroot
         if unit.cell is not None and (buildroot := known(shop.facts.buildroots.get(chroot.name))) is not None:
             kernel = unit.cell.kernel
+            of = (unit.distribution.name, kernel.release)
+            if of in kernels:
+                continue
+            kernels.add(of)
             devel = find_kernel_devel(kernel, buildroot, shop.store)
             if devel is not None:
-                shop.facts.kernels[unit.distribution.name, kernel.release] = devel
+                shop.facts.kernels[of] = devel
 
 
 def _look_for_sources(shop: Workshop, driver: Driver, arch: str) -> DriverSources | RepobuildError | None:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from builder.errors import SelectionError
 from builder.model.cells import Cell
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix
-from builder.plan.units import candidates, drivers_by_version, streams_of
+from builder.plan.units import drivers_by_version, may_carry, streams_of
 
 
 def expand_cells(matrix: Matrix) -> tuple[tuple[Cell, ...], tuple[tuple[Cell, str], ...]]:
@@ -47,10 +47,10 @@ def _all_cells(matrix: Matrix) -> list[Cell]:
 def _precompiled(matrix: Matrix, distribution: Distribution) -> set[tuple[str, Flavor]]:
     """Driver version × flavor that precompiled streams of a distribution can use."""
     found: set[tuple[str, Flavor]] = set()
+    drivers: list[Driver] = [driver for driver, _ in drivers_by_version(matrix)]
     for stream in streams_of(matrix, distribution):
         if stream.kmods is Kmods.PRECOMPILED:
-            drivers: list[Driver] = [driver for driver, _ in candidates(stream, matrix)]
-            found |= {(driver.version, stream.flavor) for driver in drivers}
+            found |= {(driver.version, stream.flavor) for driver in drivers if may_carry(stream, driver)}
     return found
 
 

@@ -36,11 +36,12 @@ def streams_of(matrix: Matrix, distribution: Distribution) -> tuple[Stream, ...]
 
 def candidates(stream: Stream, matrix: Matrix) -> tuple[tuple[Driver, bool], ...]:
     """Drivers that a stream may carry (branch and flavor fit), oldest first, with their newest-of-branch flag."""
-    return tuple(
-        (driver, newest)
-        for driver, newest in drivers_by_version(matrix)
-        if stream.branch in (None, driver.branch) and stream.flavor in driver.flavors
-    )
+    return tuple((driver, newest) for driver, newest in drivers_by_version(matrix) if may_carry(stream, driver))
+
+
+def may_carry(stream: Stream, driver: Driver) -> bool:
+    """Whether branch and flavor of a driver fit a stream."""
+    return stream.branch in (None, driver.branch) and stream.flavor in driver.flavors
 
 
 def kmod_unit(cell: Cell) -> Unit:
@@ -76,10 +77,13 @@ def package_units(matrix: Matrix, cells: Sequence[Cell], *, signed: bool = False
 
 
 def _around(matrix: Matrix, distribution: Distribution, arch: str, cells: Sequence[Cell]) -> Iterator[Unit]:
+    of_driver: dict[str, list[Cell]] = {}
+    for cell in cells:
+        of_driver.setdefault(cell.driver.version, []).append(cell)
     for driver, newest in drivers_by_version(matrix):
         if driver.source("run", arch) is None:
             continue
-        combinations = gate_combinations(matrix, distribution, arch, driver, cells)
+        combinations = gate_combinations(matrix, distribution, arch, driver, of_driver.get(driver.version, ()))
         if not combinations:
             continue
         base = Unit(kind=PackageKind.DRIVER, driver=driver, newest=newest, distribution=distribution, arch=arch)
@@ -108,7 +112,7 @@ def _in_a_profile(kind: PackageKind, matrix: Matrix, distribution: Distribution,
     return any(
         kind.value in profile.packages
         for stream in streams_of(matrix, distribution)
-        if any(candidate == driver for candidate, _ in candidates(stream, matrix))
+        if may_carry(stream, driver)
         for profile in stream.profiles
     )
 
@@ -132,7 +136,7 @@ def gate_combinations(
     found: set[tuple[Flavor, Kmods]] = set()
     with_cells = {c.flavor for c in cells if c.driver == driver and c.distribution == distribution and c.arch == arch}
     for stream in streams_of(matrix, distribution):
-        if not any(candidate == driver for candidate, _ in candidates(stream, matrix)):
+        if not may_carry(stream, driver):
             continue
         if stream.kmods is Kmods.DKMS or stream.flavor in with_cells:
             found.add((stream.flavor, stream.kmods))

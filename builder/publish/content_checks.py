@@ -94,8 +94,9 @@ def reuse_faults(content: Mapping[str, str], earlier: Mapping[str, Mapping[str, 
 
     Mirrors and caches keep files by name: the same name with other bytes is a size or checksum mismatch at clients.
     """
+    generations = sorted(earlier.items())
     for filename, sha256 in sorted(content.items()):
-        for digest, files in sorted(earlier.items()):
+        for digest, files in generations:
             if files.get(filename, sha256) != sha256:
                 yield f"{filename}: generation {digest[:12]} has this file name with other bytes"
                 break

@@ -7,7 +7,7 @@ from pathlib import Path
 from builder.errors import PublishError
 from builder.model.publication import PublicationContent
 from builder.publish.generations import RECORD
-from builder.publish.module_checks import read_index
+from builder.publish.module_checks import read_default
 from builder.publish.trees import read_named_streams, read_trees
 
 
@@ -39,4 +39,4 @@ def _default_of(current: Path) -> str | None:
         return next((tree.name for tree in trees if tree.default), None)
     if named := read_named_streams(text):
         return named[0].default_stream
-    return read_index(current).default_stream
+    return read_default(current)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from builder.model.naming import COMPAT32_ARCHES
@@ -13,24 +14,61 @@ from builder.publish.solver_pool import Generation, SolverPool
 TOGETHER = 3  # kernels that a host keeps: dnf's installonly_limit
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFacts:
+    """What a stream's packages say, as texts."""
+
+    offered: frozenset[str]
+    newest: str | None  # driver version
+    dkms: bool
+    served: frozenset[str]  # kernels that packages of the newest driver name
+    kmods: dict[str, str]  # kernel → name of its kmod package
+
+    @classmethod
+    def read(cls, generation: Generation, name: str) -> StreamFacts:
+        """Ask every package of a stream once."""
+        packages = generation.of(name)
+        newest = newest_driver(packages)
+        served: set[str] = set()
+        kmods: dict[str, str] = {}
+        for package in packages:
+            kernels = tuple(kernels_of(package))
+            if version_of(package) == newest:
+                served.update(kernels)
+            if package.name.startswith(KMOD):
+                kmods |= dict.fromkeys(kernels, package.name)
+        return cls(
+            offered=frozenset(str(s) for s in packages),
+            newest=newest,
+            dkms=_is_dkms(generation, name),
+            served=frozenset(served),
+            kmods=kmods,
+        )
+
+
 class Expectations:
     """Of the generation to be published; read from its metadata alone."""
 
     def __init__(self, pool: SolverPool) -> None:
         self.pool = pool
         self.asked: dict[str, dict[str, tuple[str, ...]]] = {}
+        self.known: dict[tuple[int, str], StreamFacts] = {}
+
+    def facts(self, generation: Generation, name: str) -> StreamFacts:
+        """What each transition asks of a stream, found out once: packages are many, and transitions more."""
+        key = (id(generation), name)
+        if key not in self.known:
+            self.known[key] = StreamFacts.read(generation, name)
+        return self.known[key]
 
     def is_dkms(self, name: str) -> bool:
         """Whether the hosts of a stream compile their modules."""
-        return _is_dkms(self.pool.new, name)
+        return self.facts(self.pool.new, name).dkms
 
     def served(self, generation: Generation, name: str) -> list[str]:
         """Kernels that a stream's newest driver says it has modules for, oldest first; all where hosts build them."""
-        if _is_dkms(generation, name):
-            return list(self.pool.kernels)
-        newest = newest_driver(generation.of(name))
-        own = {k for s in generation.of(name) if version_of(s) == newest for k in kernels_of(s)}
-        return [kernel for kernel in self.pool.kernels if kernel in own]
+        facts = self.facts(generation, name)
+        return [kernel for kernel in self.pool.kernels if facts.dkms or kernel in facts.served]
 
     def sets(self, generation: Generation, name: str) -> list[tuple[str, ...]]:
         """Each kernel alone, and the newest ones together as hosts keep them."""
@@ -59,11 +97,11 @@ class Expectations:
 
     def fault(self, installed: Sequence[Any], name: str, kernels: tuple[str, ...]) -> str | None:
         """What a host of stream ``name`` with ``kernels`` must not look like."""
-        offered = {str(s) for s in self.pool.new.of(name)}
-        foreign = [str(s) for s in installed if str(s) not in offered]
+        facts = self.facts(self.pool.new, name)
+        foreign = [str(s) for s in installed if str(s) not in facts.offered]
         if foreign:
             return f"{foreign[0]} would stay, which the stream does not have"
-        version = newest_driver(self.pool.new.of(name))
+        version = facts.newest
         if version is None:
             return f"the stream has no {DRIVER}"
         for package in installed:
@@ -78,11 +116,10 @@ class Expectations:
         if self.pool.new.named:
             has = {k for s in installed if s.name in kmods for k in kernels_of(s)}
             return next((f"no module for {k}" for k in kernels if k not in has), None)
-        wanted = {k: s.name for s in self.pool.new.of(name) if s.name.startswith(KMOD) for k in kernels_of(s)}
-        absent = [k for k in kernels if wanted.get(k) not in kmods]
+        absent = [k for k in kernels if facts.kmods.get(k) not in kmods]
         if absent:
             return f"no module for {absent[0]}"
-        more = sorted(set(kmods) - {wanted[k] for k in kernels})
+        more = sorted(set(kmods) - {facts.kmods[k] for k in kernels})
         return f"{more[0]} would stay without its kernel" if more else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from builder.errors import PublishError
 from builder.publish.generations import RECORD, Repository
+from builder.publish.in_flight import former_files
 from builder.publish.manifest import (
     MANIFEST,
     Manifest,
@@ -51,7 +52,7 @@ def issue(
     """
     folder = repository.place(digest)
     record = _record(folder)
-    known = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
+    known = {**former_files(folder), **{str(row["file"]): str(row["sha256"]) for row in record["packages"]}}
     number = max(_last(repository, distribution, arch) + 1, terms.sequence)
     data = manifest_bytes(
         make_manifest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,15 @@ class Location:
         except requests.RequestException:
             return False
         return bool(answer.status_code == requests.codes.ok)
+
+    def state(self, href: str) -> os.stat_result | None:
+        """Of a local file; None for what is not there, not local, or outside."""
+        if self.folder is None or href.startswith("/") or ".." in href.split("/"):
+            return None
+        try:
+            return os.stat(f"{self.folder}/{href}")  # noqa: PTH116  ten thousand of them
+        except OSError:
+            return None
 
     def _fetch(self, href: str, target: Path, limit: int | None) -> None:
         got = 0

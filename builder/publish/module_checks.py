@@ -17,6 +17,7 @@ from builder.tools.createrepo import ListedPackage, read_repomd
 
 # Dependencies and packages of these names must come from the publication itself.
 OWN = ("nvidia", "kmod-nvidia", "cuda-drivers", "dkms-nvidia", "libnvidia-nscq")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Text to PyYAML, which reads YAML 1.1 with rules of its own; a number or a truth value to readers of YAML 1.2, or to
 # those who read 1.1 by the letter. What PyYAML itself takes for no text is refused where text is wanted.
 _TEXT_TO_SOME = re.compile(r"(?:[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)[eE][-+]?[0-9]+|0o[0-7]+|[yYnN])")
@@ -50,6 +51,23 @@ def read_index(folder: Path) -> ModuleIndex:
     return index
 
 
+def read_default(folder: Path) -> str | None:
+    """The default stream of a generation on disk, from the document that tells it and no other.
+
+    Raises ToolError when the module documents cannot be read.
+    """
+    hrefs = {record.type: record.href for record in read_repomd(folder / "repodata/repomd.xml")}
+    data = gzip.decompress((folder / hrefs["modules"]).read_bytes())
+    try:
+        for document in yaml.load_all(data, Loader=_LOADER):
+            kind, body = _document(document)
+            if kind == "modulemd-defaults":
+                return body.get("stream")
+    except (yaml.YAMLError, UnicodeDecodeError, _Faulty) as exc:
+        raise ToolError(f"{folder}: modules.yaml: {' '.join(str(exc).split())}") from exc
+    return None
+
+
 class _Faulty(Exception):  # noqa: N818  never leaves this file
     """One document cannot be used."""
 
@@ -57,7 +75,7 @@ class _Faulty(Exception):  # noqa: N818  never leaves this file
 def read_modules(data: bytes) -> tuple[ModuleIndex | None, list[str]]:
     """The index and everything wrong with the documents themselves; no index when nothing can be read."""
     try:
-        documents = list(yaml.load_all(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        documents = list(yaml.load_all(data, Loader=_LOADER))
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         return None, [f"modules.yaml: not YAML: {' '.join(str(exc).split())}"]
     faults = list(_unquoted(data))

@@ -23,6 +23,7 @@ from builder.publish.module_checks import read_modules
 from builder.publish.modulemd import select_streams
 from builder.publish.order import Role, role_of
 from builder.publish.trees import RELEASE_FILE, STREAMS
+from builder.store import Derived
 from builder.store.files import link_file
 from builder.tools.createrepo import read_repomd, write_metadata
 
@@ -122,7 +123,7 @@ def write_selection(generation: Generation, selection: Selection, folder: Path, 
         ]
     else:
         record["modules"] = hashlib.sha256(_modules(folder)).hexdigest()
-    data = (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()
+    data = (json.dumps(record, sort_keys=True) + "\n").encode()
     (folder / RECORD).write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -136,12 +137,12 @@ def _write_metadata(
         modules = None if named else select_streams(_modules(generation.path), selection.streams)
         return [write_metadata(folder, list(places.values()), modules, epoch=epoch)]
     written = []
-    loaded: dict[str, Any] = {}
+    derived = Derived()  # an RPM of several streams is read once
     for name, artifacts in selection.streams.items():
         tree = folder / STREAMS / name
         tree.mkdir(mode=0o755, parents=True)
         (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
-        written.append(write_metadata(tree, [places[a] for a in artifacts], None, epoch=epoch, loaded=loaded))
+        written.append(write_metadata(tree, [places[a] for a in artifacts], None, epoch=epoch, derived=derived))
         link_file(generation.path / STREAMS / name / RELEASE_FILE, tree / RELEASE_FILE)
     record = json.loads((generation.path / RECORD).read_bytes())
     if any(row["default"] and row["stream"] in selection.streams for row in record["streams"]):

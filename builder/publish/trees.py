@@ -22,6 +22,7 @@ from builder.model.naming import stream_package
 from builder.model.publication import PublicationContent, StreamContent
 from builder.publish.errata import updateinfo_of
 from builder.publish.module_checks import IndexedStream, ModuleIndex
+from builder.store import Derived
 from builder.store.files import link_file
 from builder.tools.createrepo import ListedPackage, write_metadata
 
@@ -132,7 +133,7 @@ def named_releases(part: StreamContent) -> tuple[Artifact, ...]:
 
 
 def write_trees(
-    folder: Path, content: PublicationContent, place: Callable[[Artifact], str], *, epoch: int
+    folder: Path, content: PublicationContent, place: Callable[[Artifact], str], *, epoch: int, derived: Derived
 ) -> list[Path]:
     """Write all trees into a generation that has its pool; ``place`` says where in it an RPM lies.
 
@@ -140,13 +141,14 @@ def write_trees(
     ``dnf reposync`` refuses the latter. Raises ToolError naming a file that is no RPM.
     """
     written = []
-    loaded: dict[str, Any] = {}  # an RPM of several streams is read once
     for part in content.streams:
         tree = folder / STREAMS / part.stream.name
         tree.mkdir(mode=0o755, parents=True)
         (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
-        hrefs, errata = [place(a) for a in part.artifacts], updateinfo_of(content, part.stream.name)
-        written.append(write_metadata(tree, hrefs, None, epoch=epoch, updateinfo=errata, loaded=loaded))
+        known, errata = {place(a): a.sha256 for a in part.artifacts}, updateinfo_of(content, part.stream.name)
+        written.append(
+            write_metadata(tree, list(known), None, epoch=epoch, updateinfo=errata, known=known, derived=derived)
+        )
         release = release_of(part)
         if release is not None:
             for target in (tree, *([folder] if part.stream.default else [])):

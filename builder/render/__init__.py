@@ -16,6 +16,7 @@ from builder.render.metas import (
 from builder.render.mock import render_mock_config
 from builder.render.open_tree import OPEN_TREE_FOLDER, render_open_source, render_open_tree
 from builder.render.stream_kmods import render_stream_kmods
+from builder.render.templates import template_folder
 
 __all__ = [
     "MODULES_FOLDER",
@@ -40,4 +41,5 @@ __all__ = [
     "render_release",
     "render_stream_kmods",
     "render_stream_release",
+    "template_folder",
 ]

@@ -13,6 +13,7 @@ from builder.model.nevra import Nevra
 _WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9._+~^:/@-]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PAYLOAD = re.compile(r"w[0-9]{1,2}\.(?:gzdio|bzdio|xzdio|lzdio|zstdio|ufdio)")
 
 
@@ -21,7 +22,7 @@ def rpm_text(value: object) -> object:
     if value is None:
         raise RenderError("a value of a spec is None")
     text = str(value)
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+    if _CONTROL.search(text):
         raise RenderError(f"{text!r} cannot stand in a spec: it has a control character")
     return text.replace("%", "%%")
 

@@ -3,6 +3,7 @@
 from builder.store.bucket import Bucket
 from builder.store.conftest_answers import answers_source, merge_answers, write_answers
 from builder.store.contents import describe_stored, list_contents
+from builder.store.derived import Derived
 from builder.store.files import os_failure, remove_tree, sync_tree
 from builder.store.history import Attempt, Cost
 from builder.store.inputs import read_inputs, write_inputs
@@ -16,6 +17,7 @@ __all__ = [
     "Attempt",
     "Bucket",
     "Cost",
+    "Derived",
     "Failure",
     "Place",
     "PlaceError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from builder.errors import DiskFullError, StoreError
+
+_FICLONE = 0x40049409  # linux/fs.h
+_CHUNK = 1 << 20  # bytes
 
 
 def os_failure(exc: OSError, path: Path) -> DiskFullError | StoreError:
@@ -57,15 +61,26 @@ def sync_path(path: Path) -> None:
         os.close(fd)
 
 
-def link_file(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where links are impossible (another filesystem, too many links)."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def link_file(source: Path, target: Path | str) -> bool:
+    """Hard-link a file; False where links are impossible (another filesystem, too many links) and it was copied.
+
+    A copy shares its bytes where the filesystem can (a reflink). Raises FileNotFoundError without a source.
+    """
+    folder = os.path.dirname(target)  # noqa: PTH120  no Path: they are ten thousand
+    if not os.path.isdir(folder):  # noqa: PTH112
+        os.makedirs(folder)  # noqa: PTH103
     try:
         os.link(source, target)
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source, target)
+        with source.open("rb") as file, Path(target).open("wb") as copy:
+            try:
+                fcntl.ioctl(copy, _FICLONE, file.fileno())
+            except OSError:
+                shutil.copyfileobj(file, copy, _CHUNK)
+        return False
+    return True
 
 
 def write_atomic(path: Path, data: bytes) -> bool:

@@ -174,6 +174,12 @@ class Ledger:
         with self._lock:
             return self._newest_serial(scope)
 
+    def newest_serials(self) -> dict[str, tuple[int, str]]:
+        """As ``newest_serial``, of every package."""
+        with self._lock:
+            rows = self._db.execute("SELECT scope, serial, content FROM serials ORDER BY serial")
+            return {str(scope): (int(serial), str(content)) for scope, serial, content in rows}
+
     def set_serial(self, scope: str, serial: int, content: str) -> None:
         """Let a serial stand for a content, whatever it stood for before."""
         with self._transaction() as db:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import RLock
 
 from builder.store.ledger import Ledger
 from builder.store.shared import SharedStore
 
 _Newest = tuple[int, str]  # serial, content
+
+
+def _following(here: _Newest | None, claimed: _Newest | None, content: str) -> int:
+    """The serial of a content after these; of two contents for one number the shared store's counts."""
+    known = [n for n in (here, claimed) if n is not None]
+    newest = max(known, key=lambda n: (n[0], n is claimed), default=None)
+    if newest is not None and newest[1] == content:
+        return newest[0]
+    return (newest[0] if newest else 0) + 1
 
 
 class Serials:
@@ -40,12 +50,13 @@ class Serials:
     def peek(self, scope: str, content: str) -> int:
         """The serial that ``serial`` would return; writes nothing."""
         with self._lock:
-            known = (self._ledger.newest_serial(scope), self._claims().get(scope))
-            # Of two contents for one number the shared store's counts.
-            newest = max((n for n in known if n is not None), key=lambda n: (n[0], n is known[1]), default=None)
-        if newest is not None and newest[1] == content:
-            return newest[0]
-        return (newest[0] if newest else 0) + 1
+            return _following(self._ledger.newest_serial(scope), self._claims().get(scope), content)
+
+    def peeker(self) -> Callable[[str, str], int]:
+        """``peek`` for many packages, over what the ledger knows now."""
+        with self._lock:
+            here, claimed = self._ledger.newest_serials(), dict(self._claims())
+        return lambda scope, content: _following(here.get(scope), claimed.get(scope), content)
 
     def share(self, scope: str, serial: int, content: str) -> None:
         """Claim a serial that was used before there was a shared store, or while it was away."""

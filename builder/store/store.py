@@ -7,6 +7,7 @@ Layout (docs/work-folder.md)::
     store/<kind>/<key>/                kind: prepared, modules, results, signed, roots
                                        and trees: a driver's open tree, built from source
     store/serials.json                 the newest serials of results that were removed
+    store/derived.sqlite               what need not be made again of packages and cells; no loss
 
 A folder of a kind is either whole or absent: it is filled in tmp/, synced, and renamed into place. The modification
 time of ``store/<kind>/<key>`` and of ``store/sources/<sha256>`` is when a writer used it last.
@@ -31,6 +32,7 @@ from typing import Self
 
 from builder.errors import StoreError
 from builder.model.cells import BuildResult
+from builder.store.derived import Derived
 from builder.store.files import os_failure, remove_tree, sync_path, sync_tree
 from builder.store.ledger import Ledger
 from builder.store.locks import READERS, hold_off_removals, no_reader, take_lock
@@ -39,6 +41,7 @@ from builder.store.results import RESULT_FILE, read_result, result_document
 from builder.store.serials import read_serials, remember_serials
 from builder.store.shared import SHARED, SharedStore
 
+DERIVED = "store/derived.sqlite"
 KINDS = ("prepared", "trees", "modules", "results", "signed", "roots")
 
 
@@ -61,6 +64,7 @@ class Store:
         self._lock_fd = lock_fd
         self._readers_fd: int | None = None
         self._vanish = vanish
+        self._derived: Derived | None = None
         self._used: set[tuple[str, str]] = set()
         self._missed: set[tuple[str, str]] = set()  # asked for in the shared store, and not there
 
@@ -105,9 +109,19 @@ class Store:
     ) -> None:
         self.close()
 
+    @property
+    def derived(self) -> Derived:
+        """What is kept of packages and cells so that it need not be made again."""
+        if self._derived is None:
+            self._derived = Derived(self.work / DERIVED, replace=self._lock_fd is not None)
+        return self._derived
+
     def close(self) -> None:
         """Close the ledger and give the lock back."""
         self.ledger.close()
+        if self._derived is not None:
+            self._derived.close()
+            self._derived = None
         for fd in (self._lock_fd, self._readers_fd):
             if fd is not None:
                 os.close(fd)
@@ -180,14 +194,16 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Is there such a folder, here or (as far as is known) in the shared store? Takes nothing from there."""
-        if self._place(kind, key).is_dir():
+        if self.here(kind, key):
             self._use(kind, key, self._place(kind, key))
             return True
         return self.shared is not None and self.shared.has(kind, key)
 
     def here(self, kind: str, key: str) -> bool:
         """Is there such a folder on this machine?"""
-        return self._place(kind, key).is_dir()
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is not one of {KINDS}")
+        return os.path.isdir(f"{self.work}/store/{kind}/{key}")  # noqa: PTH112  asked for every cell there is
 
     def _take(self, kind: str, key: str) -> bool:
         """Take a folder from the shared store and index it; False when it cannot be had whole."""

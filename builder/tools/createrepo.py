@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,23 @@ import createrepo_c
 
 from builder.errors import ToolError
 from builder.model.nevra import Evr, Nevra
+from builder.store import Derived
+from builder.tools.blocks import write_blocks
+from builder.tools.rpms import file_sha256
 from builder.tools.run import run, which
 
 _CHANGELOGS = 10  # entries a package, as createrepo_c's own default
+_MAKER = f"createrepo_c {createrepo_c.VERSION}"  # another may say the same in other words
+_BATCH = 500  # RPMs whose texts are held before they are kept
 _WRITERS = {
     "primary": createrepo_c.PrimaryXmlFile,
     "filelists": createrepo_c.FilelistsXmlFile,
     "other": createrepo_c.OtherXmlFile,
+}
+_DUMPS = {
+    "primary": createrepo_c.xml_dump_primary,
+    "filelists": createrepo_c.xml_dump_filelists,
+    "other": createrepo_c.xml_dump_other,
 }
 
 
@@ -56,28 +67,26 @@ def write_metadata(
     *,
     epoch: int,
     updateinfo: bytes | None = None,
-    loaded: dict[str, createrepo_c.Package] | None = None,
+    known: Mapping[str, str] | None = None,
+    derived: Derived | None = None,
 ) -> Path:
     """Write ``repodata/`` for the RPMs of a folder, one modules document file and one updateinfo.xml (None: none).
 
     Returns repomd.xml.
-    ``loaded`` keeps what was read of an RPM, by href, for folders that share theirs. Byte-identical for equal input.
-    Raises ToolError naming a file that is no RPM.
+    ``known`` gives the sha256 of files by href. What ``derived`` holds of such a file is taken from there and the file
+    is not read: whoever says it vouches for the bytes. Byte-identical for equal input, whatever is held.
+    Raises ToolError naming a file that is no RPM, or that is another than ``known`` says.
     """
-    loaded = {} if loaded is None else loaded
+    derived = Derived() if derived is None else derived
     repodata = folder / "repodata"
     repodata.mkdir(mode=0o755)
-    ordered = sorted(hrefs)
-    paths = {kind: repodata / f"{kind}.xml.gz" for kind in _WRITERS}
-    writers = {kind: writer(str(paths[kind]), createrepo_c.GZ_COMPRESSION) for kind, writer in _WRITERS.items()}
-    for writer in writers.values():
-        writer.set_num_of_pkgs(len(ordered))
-    for href in ordered:
-        package = loaded.get(href) or loaded.setdefault(href, load_package(folder / href, href))
-        for writer in writers.values():
-            writer.add_pkg(package)
-    for writer in writers.values():
-        writer.close()
+    described = _Described(folder, known or {}, derived)
+    keys = [described.key(href) for href in sorted(hrefs)]
+    paths = {}
+    for kind in _WRITERS:
+        paths[kind] = repodata / f"{kind}.xml.gz"
+        texts = partial(described.texts, kind)
+        write_blocks(paths[kind], f"{kind} {_MAKER}", keys, texts, _ends(kind, len(keys)), derived)
     for kind, name, data in (("modules", "modules.yaml", modules), ("updateinfo", "updateinfo.xml", updateinfo)):
         if data is not None:
             paths[kind] = repodata / f"{name}.gz"
@@ -91,6 +100,49 @@ def write_metadata(
     written = repodata / "repomd.xml"
     written.write_text(repomd.xml_dump())
     return written
+
+
+class _Described:
+    """What metadata say of each RPM of a folder. An RPM's key is its sha256 and its href: they determine the text."""
+
+    def __init__(self, folder: Path, known: Mapping[str, str], derived: Derived) -> None:
+        self.folder = folder
+        self.known = known
+        self.derived = derived
+
+    def key(self, href: str) -> str:
+        """By which the texts of an RPM are kept."""
+        return f"{self.known.get(href) or file_sha256(self.folder / href)} {href}"
+
+    def texts(self, kind: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The texts of these keys in the file of that kind; RPMs of which none is kept are read."""
+        found = self.derived.get(f"{kind} {_MAKER}", keys)
+        absent = [key for key in keys if key not in found]
+        for start in range(0, len(absent), _BATCH):
+            made: dict[str, dict[str, bytes]] = {each: {} for each in _WRITERS}
+            for key in absent[start : start + _BATCH]:
+                sha256, _, href = key.partition(" ")
+                package = load_package(self.folder / href, href)
+                if package.pkgId != sha256:
+                    raise ToolError(f"{self.folder / href}: its bytes are not those that were signed")
+                for each, dump in _DUMPS.items():
+                    made[each][key] = dump(package).encode()
+            for each, values in made.items():
+                self.derived.put(f"{each} {_MAKER}", values)
+            found |= made[kind]
+        return found
+
+
+def _ends(kind: str, packages: int) -> tuple[bytes, bytes]:
+    """What createrepo_c writes before the first package of a file and after the last."""
+    with tempfile.TemporaryDirectory() as tmp:
+        path = Path(tmp) / "empty"
+        writer = _WRITERS[kind](str(path), createrepo_c.NO_COMPRESSION)
+        writer.set_num_of_pkgs(packages)
+        writer.close()
+        text = path.read_bytes()
+    end = text.rindex(b"</")
+    return text[:end], text[end:]
 
 
 def _record(kind: str, path: Path, epoch: int) -> createrepo_c.RepomdRecord:

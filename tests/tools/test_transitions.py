@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from builder.publish import prove_transitions
+from builder.publish import expectations, prove_transitions, solvables
 from builder.publish.closure import closure_faults
 from builder.publish.module_checks import read_modules
 from builder.tools.createrepo import read_primary
@@ -59,6 +60,22 @@ def test_what_real_dnf_can_do_is_found_possible(repository: Path) -> None:
     assert proof.faults == ()
     # Each stream: install and switches to five others, on two kernels alone and together, from both generations.
     assert proof.transitions > len(STREAMS) * 5 * 3 * 2
+
+
+def test_a_package_is_asked_for_its_kernels_once_a_stream_and_not_once_a_transition(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def noted(package: object) -> Iterator[str]:
+        asked.append(str(package))
+        return solvables.kernels_of(package)
+
+    monkeypatch.setattr(expectations, "kernels_of", noted)
+    proof = prove_transitions(repository, repository)
+    # As often as streams hold a package, in either generation.
+    assert max(Counter(asked).values()) <= 2 * len(STREAMS)
+    assert len(asked) < 2 * len(STREAMS) * len(set(asked)) < proof.transitions * len(set(asked)) / 10
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ def repo(shop: Shop, tmp_path: Path) -> Path:
     return tmp_path / "repo"
 
 
-def look(location: str | Path, shop: Shop, tmp_path: Path, **options: list[str]) -> tuple[str, ...]:
+def look(location: str | Path, shop: Shop, tmp_path: Path, with_repos: Sequence[str] = ()) -> tuple[str, ...]:
     """Details of the VerifyError, nothing when all is well."""
     tmp = tmp_path / f"look-{len(list(tmp_path.iterdir()))}"
     tmp.mkdir()
     try:
-        verify_publication(str(location), shop.signer.public_key(), tmp, **options)
+        verify_publication(str(location), shop.signer.public_key(), tmp, with_repos=with_repos)
     except VerifyError as exc:
         return exc.details if exc.message.startswith(str(location)) else (f"of something else: {exc.message}",)
     return ()

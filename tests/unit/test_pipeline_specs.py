@@ -12,9 +12,10 @@ import pytest
 
 from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Source
+from builder.model.planning import UnitState
 from builder.model.sources import ArchiveMember, Buildroot, DriverSources
 from builder.pipeline.events import ignore
-from builder.pipeline.specs import exists, unit_state
+from builder.pipeline.specs import exists, unit_states
 from builder.pipeline.workshop import Facts, Workshop
 from builder.store import Store
 from tests.golden import sample
@@ -47,16 +48,21 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
         )
 
 
+def state_of(shop: Workshop, unit: Unit) -> UnitState:
+    (state,) = unit_states(shop, [unit])
+    return state
+
+
 def unit(kind: PackageKind) -> Unit:
     return sample.unit(kind, D535)
 
 
 def test_a_unit_of_an_archive_has_a_key_once_the_archive_is_known(shop: Workshop) -> None:
-    state = unit_state(shop, unit(FM))
+    state = state_of(shop, unit(FM))
     assert state.blocked is None
     assert state.key is not None
     del shop.facts.archives[D535.version, "x86_64", FM]
-    waiting = unit_state(shop, unit(FM))
+    waiting = state_of(shop, unit(FM))
     assert (waiting.key, waiting.missing) == (None, "its archive was not fetched yet")
 
 
@@ -64,10 +70,10 @@ def test_a_member_that_no_rule_places_blocks_its_packages_and_no_others(shop: Wo
     archive = sample.archive(FM)
     new = ArchiveMember(path="share/new/thing", target="", executable=False)
     shop.facts.archives[D535.version, "x86_64", FM] = replace(archive, members=(*archive.members, new))
-    state = unit_state(shop, unit(FM))
+    state = state_of(shop, unit(FM))
     assert "no rule places share/new/thing" in (state.blocked or "")
     assert "builder/render/archives.py" in (state.hint or "")
-    assert unit_state(shop, unit(PackageKind.DRIVER)).blocked is None
+    assert state_of(shop, unit(PackageKind.DRIVER)).blocked is None
 
 
 def test_a_file_of_unknown_type_blocks_the_drivers_packages_and_is_named(shop: Workshop) -> None:
@@ -77,8 +83,8 @@ def test_a_file_of_unknown_type_blocks_the_drivers_packages_and_is_named(shop: W
     shop.facts.sources[D535.version, "x86_64"] = replace(known, manifest=(*known.manifest, odd))
     for kind in (PackageKind.DRIVER, PackageKind.COMPAT32):
         assert exists(shop, unit(kind))
-        assert "libnvidia-new.so is of type QUANTUM_LIB" in (unit_state(shop, unit(kind)).blocked or "")
-    assert unit_state(shop, unit(PackageKind.CUDA_DRIVERS)).blocked is None
+        assert "libnvidia-new.so is of type QUANTUM_LIB" in (state_of(shop, unit(kind)).blocked or "")
+    assert state_of(shop, unit(PackageKind.CUDA_DRIVERS)).blocked is None
 
 
 def test_32_bit_libraries_are_no_unit_where_the_archive_has_none(shop: Workshop) -> None:

@@ -1,0 +1,75 @@
+"""Many texts as one gzip file, compressed in blocks that are kept: where few texts changed, few are compressed again.
+
+A block is some texts that follow each other. Where it ends is decided by the keys of its texts alone, so that a text
+that comes or goes changes the block it is in (and at most the one after), not those behind it. Each is deflated from an
+empty window and ends at a full byte (zlib's Z_FULL_FLUSH); joined they are one deflate stream in one gzip member, which
+every reader of gzip reads. What was kept and what is made anew is the same: only the content decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from builder.store import Derived
+
+TEXTS = 64  # in a block, in the mean; smaller ones compress worse
+_LEVEL = 6  # as createrepo_c
+_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate, no name, no time, any system (RFC 1952)
+MAKER = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"  # others may compress the same to other bytes
+
+
+def write_blocks(
+    path: Path,
+    kind: str,
+    keys: Sequence[str],
+    texts: Callable[[Sequence[str]], Mapping[str, bytes]],
+    ends: tuple[bytes, bytes],
+    derived: Derived,
+) -> None:
+    """Write the texts of these keys in their order, between two ends, into a .gz file.
+
+    A key stands for one text of its ``kind`` for ever. ``texts`` is asked for those of blocks that are not kept.
+    """
+    blocks = {_key(block): block for block in _blocks(keys)}
+    kept = derived.get(f"{kind} {MAKER}", list(blocks))
+    absent = [key for key, block in blocks.items() if key not in kept for key in block]
+    fresh = texts(absent) if absent else {}
+    made = {
+        name: _deflated(b"".join(fresh[key] for key in block)) for name, block in blocks.items() if name not in kept
+    }
+    derived.put(f"{kind} {MAKER}", made)
+    checksum = size = 0
+    with path.open("wb") as file:
+        file.write(_HEADER)
+        for part in (_deflated(ends[0]), *(kept.get(name) or made[name] for name in blocks), _last(ends[1])):
+            file.write(part)
+            text = zlib.decompressobj(-zlib.MAX_WBITS).decompress(part)
+            checksum = zlib.crc32(text, checksum)
+            size += len(text)
+        file.write(struct.pack("<II", checksum, size & 0xFFFFFFFF))
+
+
+def _blocks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = 0
+    for place, key in enumerate(keys, start=1):
+        if zlib.crc32(key.encode()) % TEXTS == 0 or place == len(keys):
+            yield keys[start:place]
+            start = place
+
+
+def _key(block: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(block).encode()).hexdigest()
+
+
+def _deflated(text: bytes) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def _last(text: bytes) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(text) + packer.flush(zlib.Z_FINISH)

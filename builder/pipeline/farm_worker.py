@@ -37,6 +37,7 @@ from builder.tools.run import stop
 from builder.tools.supervise import Supervision
 
 NAME = "repobuild"
+_WORKERS = 256  # of one machine; one with as many threads as builds at a time is better, it has one base root
 _KEPT = 16  # worksets that stay when nobody uses them
 _BUILDERS = ("chroot", "mock")  # that are looked for; host only when named
 
@@ -207,10 +208,10 @@ def open_here(work: Path, names: tuple[str, ...]) -> BuildWorker:
 
 
 def _free_store(work: Path) -> Store:
-    for number in range(os.cpu_count() or 1):
+    for number in range(_WORKERS):
         with suppress(LockedError):
             return Store.open(work / str(number))
-    raise LockedError(f"{work}: as many workers as there are processors work in it", hint="give another --work")
+    raise LockedError(f"{work}: {_WORKERS} workers work in it", hint="start fewer with more --nthreads each")
 
 
 def offer(here: BuildWorker, threads: int) -> dict[str, float]:

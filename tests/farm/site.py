@@ -50,7 +50,7 @@ def cluster(folder: Path, *, workers: int = 2, preload: bool = True, **more: Any
     ours = {"preload": [PRELOAD]} if preload else {}
     options = {"processes": True, "dashboard_address": None, "memory_limit": 0, "silence_logs": 60}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.worker.profile.enabled": False}),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, local_directory=str(folder), **{**options, **ours, **more}
         ) as made,
@@ -58,13 +58,19 @@ def cluster(folder: Path, *, workers: int = 2, preload: bool = True, **more: Any
         yield made
 
 
-@contextmanager
-def farm(address: str, folder: Path, name: str, *, patience: float = PATIENCE, turns: int = 8) -> Iterator[Farm]:
-    """A run's farm, with a store of its own; runs in one folder share what they exchange."""
+def exchange_in(folder: Path) -> SharedStore:
+    """What the files of runs in a folder travel through."""
     (folder / "exchange").mkdir(parents=True, exist_ok=True)
     url = (folder / "exchange").as_uri()
     exchange = SharedStore(open_place(url), url, print, required=True)
     exchange.connect(make=True)
+    return exchange
+
+
+@contextmanager
+def farm(address: str, folder: Path, name: str, *, patience: float = PATIENCE, turns: int = 8) -> Iterator[Farm]:
+    """A run's farm, with a store of its own; runs in one folder share what they exchange."""
+    exchange = exchange_in(folder)
     client = Client(address, set_as_default=False, timeout=PATIENCE)
     recipe = Recipe(builder="host", recipe=RECIPE, mock_config=lambda _what: "")
     with Store.open(folder / name) as store:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # an extra
     from distributed import Client, Future
 
 _POLL = 0.25  # seconds between two looks at whether a task is to stop
-_FRESH = 1.0  # seconds that what is known of the workers is good for
+_FRESH = 2.0  # seconds that what is known of the workers is good for
 
 
 class Retry(Protocol):
@@ -112,10 +112,11 @@ class Farm:
         self._turns = Turns(turns)
         self._expected: Mapping[str, Expected] = {}
         self._attempts: Counter[str] = Counter()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._worksets: dict[str, threading.Lock] = {}
         self._given: set[str] = set()
         self._workers: dict[str, dict[str, float]] = {}  # resources by address
+        self._looking = threading.Lock()
         self._looked = float("-inf")
 
     def close(self) -> None:
@@ -253,16 +254,23 @@ class Farm:
         return any(_can(worker, resources) for worker in self._look().values())
 
     def _look(self, *, fresh: bool = False) -> dict[str, dict[str, float]]:
-        """Resources of the workers there are, by address; asked for once a second. Raises SchedulerLostError."""
-        with self._lock:
-            if fresh or time.monotonic() - self._looked > _FRESH:
-                try:
-                    found = self._client.scheduler_info(n_workers=-1)["workers"]
-                except Exception as exc:
-                    raise _lost(exc) from exc
-                self._workers = {address: dict(one["resources"]) for address, one in found.items()}
-                self._looked = time.monotonic()
+        """Resources of the workers there are, by address; asked for now and then. Raises SchedulerLostError.
+
+        While one thread asks a busy scheduler the others go by what is known.
+        """
+        if not fresh and time.monotonic() - self._looked < _FRESH:
             return self._workers
+        if not self._looking.acquire(blocking=fresh or not self._workers):
+            return self._workers
+        try:
+            found = self._client.scheduler_info(n_workers=-1)["workers"]
+            self._workers = {address: dict(one["resources"]) for address, one in found.items()}
+            self._looked = time.monotonic()
+        except Exception as exc:
+            raise _lost(exc) from exc
+        finally:
+            self._looking.release()
+        return self._workers
 
     def _nobody(self, unit_id: str, resources: dict[str, float]) -> WorkersError:
         there = [f"{address}: {describe(r)}" for address, r in sorted(self._look().items())]

@@ -63,8 +63,12 @@ def main() -> None:
     parser.add_argument("--way", action="append", choices=tuple(WAYS), help="only these (repeatable)")
     parser.add_argument("--fresh", action="store_true", help="build again what an earlier run of this left")
     parser.add_argument("--no-report", action="store_true", help="print it only")
+    parser.add_argument("--so-far", action="store_true", help="build nothing: compare what runs, stopped or not, made")
     options = parser.parse_args()
     wanted = options.way or [way for way in WAYS if way != "mock" or which("mock") is not None]
+    if options.so_far:
+        print(so_far(wanted))
+        return
     TOP.mkdir(exist_ok=True)
     distro, drivers = prepare(TOP.absolute())
     outcomes = []
@@ -181,6 +185,24 @@ def differences(outcomes: Sequence[Outcome]) -> list[str]:
         if one.digest != first.digest:
             faults.append(f"{one.way}: published {one.digest}, {first.way} {first.digest}")
     return faults
+
+
+def so_far(ways: Sequence[str]) -> str:
+    """How many unsigned RPMs each way has made by now, and how many of them are those of the first way."""
+    made = {way: _results(way) for way in ways}
+    first = made[ways[0]]
+    lines = ["| way | RPMs built | of cells | as the first | others |", "|---|---|---|---|---|"]
+    for way, rpms in made.items():
+        same = sum(first.get(name) == sha256 for name, sha256 in rpms.items())
+        other = ", ".join(sorted(name for name, sha256 in rpms.items() if first.get(name) != sha256)) or "none"
+        cells = sum(name.startswith("kmod-") for name in rpms)
+        lines.append(f"| {way} | {len(rpms)} | {cells} | {same} | {other} |")
+    return "\n".join(lines)
+
+
+def _results(way: str) -> dict[str, str]:
+    found = sorted((TOP / way / "work/store/results").glob("*/*.rpm"))
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in found if not p.name.endswith(".src.rpm")}
 
 
 def _call(*argv: str | Path, before: Sequence[str | Path] = (), ok: Sequence[int] = (0,)) -> str:

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: setup demo test lint bench qualify golden schema clean
+.PHONY: setup demo test lint bench qualify lab-matrix golden schema clean
 
 setup:
 	@.ci/setup
@@ -21,6 +21,9 @@ qualify: setup
 	@$(SUDO) $(PY) -m tests.lab.qualify
 	@$(SUDO) $(PY) -m pytest -m qualify
 
+lab-matrix: setup
+	@$(SUDO) $(PY) -m tests.lab.everywhere
+
 bench: setup
 	@$(SUDO) $(PY) -m benchmarks
 
@@ -31,4 +34,4 @@ schema: setup
 	@$(PY) -m tests.unit.test_config_schema
 
 clean:
-	$(SUDO) rm -rf .demo .qualify .venv
+	$(SUDO) rm -rf .demo .qualify .lab-matrix .venv

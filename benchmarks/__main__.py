@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.cell import LIGHT, LIGHT_DKMS, real_cells
 from benchmarks.conftest import conftest_cells
+from benchmarks.dask_cells import DASK_CELLS
 from benchmarks.harness import Benchmark, Result, measure
 from benchmarks.join import join_benchmarks
 from benchmarks.metadata import METADATA
@@ -28,7 +29,20 @@ from builder.errors import RepobuildError
 from builder.tools.machine import processors
 from builder.tools.run import run
 
-ALL = (METADATA, METADATA_UPDATE, PUBLISH, MAKECACHE, SIGNING, TRANSITIONS, PLAN, REUSE, LIGHT, LIGHT_DKMS, REPEAT)
+ALL = (
+    METADATA,
+    METADATA_UPDATE,
+    PUBLISH,
+    MAKECACHE,
+    SIGNING,
+    TRANSITIONS,
+    PLAN,
+    REUSE,
+    LIGHT,
+    LIGHT_DKMS,
+    REPEAT,
+    DASK_CELLS,
+)
 SCHEMA = 2
 _VERSIONS = {"rpm": ("rpm", "--version"), "createrepo_c": ("createrepo_c", "--version"), "gpg": ("gpg", "--version")}
 people = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -292,6 +292,20 @@ class SharedStoreError(RepobuildError):
     code = "shared-store"
 
 
+class WorkersError(RepobuildError):
+    """Dask's workers cannot be used: none fits, or another repobuild runs there, or what they answer makes no sense."""
+
+    exit_code = 63
+    code = "workers"
+
+
+class SchedulerLostError(WorkersError):
+    """Dask's scheduler cannot be reached, or was lost; what was finished is kept."""
+
+    exit_code = 64
+    code = "scheduler"
+
+
 class PartialFailureError(RepobuildError):
     """Some cells failed, were held back or are blocked; what could be published was."""
 

@@ -117,6 +117,26 @@ _RUN = [
         help="Builds at the same time, as far as memory allows. [default: one for each two processors]",
     ),
     click.option(
+        "--executor",
+        type=click.Choice(["local", "dask"]),
+        envvar="REPOBUILD_EXECUTOR",
+        help="Who compiles cells: this program, or Dask workers. [default: local; dask with --scheduler]",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="URL",
+        envvar="REPOBUILD_SCHEDULER",
+        help="Dask's scheduler, tcp://HOST:PORT or tls://…; needs --store. [default: a cluster on this machine]",
+    ),
+    click.option(
+        "--worker-wait",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a cell waits for a Dask worker that can take it.",
+    ),
+    click.option(
         "--cell-timeout",
         type=click.FloatRange(min=1),
         metavar="SECONDS",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from enum import Flag, auto
 from functools import partial
 
@@ -22,6 +24,7 @@ from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.integrity import open_signer
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.notify import notify
+from builder.pipeline.open_farm import open_farm
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
@@ -33,7 +36,7 @@ from builder.pipeline.signing import ModuleSigning
 from builder.pipeline.site import tell_site
 from builder.pipeline.specs import exists, unit_states
 from builder.pipeline.stream_packages import build_stream_packages, is_published
-from builder.pipeline.units import run_units
+from builder.pipeline.units import compiles, run_units
 from builder.pipeline.workshop import Workshop, fetch_sources, known, make_buildroots, source_id
 from builder.plan.actions import plan_actions
 from builder.plan.errata import plan_errata
@@ -112,7 +115,9 @@ def run(
     single units are in the report, not raised.
     """
     shop = open_workshop(settings, listener)
-    with shop.store:
+    with shop.store, ExitStack() as stack:
+        if Stage.BUILD in stages and settings.scheduler:
+            shop = _with_farm(shop, stack)  # now: a farm of another repobuild is refused before anything is fetched
         signs = bool(stages & (Stage.SIGN | Stage.PUBLISH))
         signer = open_signer(settings, shop.configuration.matrix.integrity) if signs else None
         look_at_all(shop)
@@ -128,6 +133,8 @@ def run(
                 make_open_trees(shop, work)
         actions = take_shared(shop, plan_units(shop)) or plan_units(shop)
         _check_expected(actions, expected)
+        if Stage.BUILD in stages and shop.farm is None and any(compiles(shop, action) for action in actions):
+            shop = _with_farm(shop, stack)
         outcomes = run_units(
             shop, actions, build=Stage.BUILD in stages, check=bool(stages & (Stage.QUALIFY | Stage.PUBLISH))
         )
@@ -159,6 +166,14 @@ def _notify(shop: Workshop) -> None:
         address=settings.published_at,
         author=matrix.vendor,
     )
+
+
+def _with_farm(shop: Workshop, stack: ExitStack) -> Workshop:
+    """With the workers that the settings name, until the stack is closed; as it was where they name none."""
+    farm = open_farm(shop.settings, shop.store, shop.builder, shop.try_again)
+    if farm is not None:
+        stack.callback(farm.close)
+    return replace(shop, farm=farm)
 
 
 def _check_expected(actions: tuple[Action, ...], expected: Mapping[str, str] | None) -> None:

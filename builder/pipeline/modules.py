@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from builder.build import make_srpm
-from builder.errors import BuildError, RepobuildError, SignError, StoreError
+from builder.errors import BuildError, SignError
 from builder.model.cells import Unit
 from builder.model.modules import BuiltModules
-from builder.model.naming import CONFTEST_ANSWERS, objects_folder, package_arch
-from builder.model.sources import BuildRequest, Buildroot, DriverSources, KernelDevel, SourceFile, SpecFile
-from builder.pack import pack_modules, read_modules, write_modules, write_parts
+from builder.model.naming import objects_folder, package_arch
+from builder.model.sources import Buildroot, DriverSources, SourceFile, SpecFile
+from builder.pack import read_modules, write_parts
+from builder.pipeline.compilation import Compilation, Rpmbuild, build_spec, compile_into
 from builder.pipeline.specs import Job
 from builder.pipeline.workshop import Workshop
-from builder.render import MODULES_FOLDER, objects_of
-from builder.store import answers_source, merge_answers
-from builder.tools.rpms import extract_members
+from builder.render import objects_of
 
 
 def find_modules(shop: Workshop, job: Job) -> BuiltModules | None:
@@ -42,39 +36,32 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
             f"{job.unit.id}: its modules were not compiled before, and this run compiles nothing",
             hint="repobuild matrix compiles what is missing",
         )
+    what = _compilation(shop, job)
+    farm, store = shop.farm, shop.store
+
+    def fill(folder: Path) -> None:
+        if farm is None:
+            compile_into(folder, store, shop.builder, what)
+        else:
+            farm.compile_into(folder, what)
+
+    return read_modules(store.put_folder("modules", what.key, fill))
+
+
+def _compilation(shop: Workshop, job: Job) -> Compilation:
     cell, modules, devel = job.unit.cell, job.modules, job.devel
     assert cell is not None  # noqa: S101  only kmods have modules
     assert devel is not None  # noqa: S101
     assert modules is not None  # noqa: S101
-
-    def fill(folder: Path) -> None:
-        with shop.store.tmp() as tmp:
-            known = answers_source(shop.store, devel.sha256, tmp)
-            spec = replace(modules.spec, sources=(*modules.spec.sources, known))
-            resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp)
-            rpms = [rpm for rpm in resultdir.glob("*.rpm") if not rpm.name.endswith(".src.rpm")]
-            if len(rpms) != 1:
-                raise BuildError(f"{job.unit.id}: the compilation left {len(rpms)} packages, one is expected")
-            objects = objects_of(cell, job.sources)
-            jobs = shop.settings.make_jobs
-            packed = pack_modules(rpms[0], MODULES_FOLDER, cell.driver.modules, objects, folder, jobs)
-            for log in resultdir.glob("*.log"):
-                log.rename(folder / log.name)
-            _remember_answers(shop, devel, rpms[0])
-        built = BuiltModules(
-            key=modules.key, unit_id=job.unit.scope, folder=folder, modules=packed, seconds=round(seconds, 1)
-        )
-        write_modules(built, folder)
-
-    return read_modules(shop.store.put_folder("modules", modules.key, fill))
-
-
-def _remember_answers(shop: Workshop, devel: KernelDevel, rpm: Path) -> None:
-    """Keep what conftest asked of this kernel for the next driver; a build is as good without."""
-    member = f"{MODULES_FOLDER}/{CONFTEST_ANSWERS}"
-    answers = extract_members(rpm, (member,)).get(member, b"")
-    with suppress(StoreError):
-        merge_answers(shop.store, devel.sha256, answers)
+    return Compilation(
+        key=modules.key,
+        scope=job.unit.scope,
+        spec=modules.spec,
+        build=_rpmbuild(shop, job.unit, job.buildroot, job.sources),
+        modules=cell.driver.modules,
+        objects=objects_of(cell, job.sources),
+        devel_sha256=devel.sha256,
+    )
 
 
 def packed_sources(shop: Workshop, job: Job, built: BuiltModules, target: Path) -> tuple[SourceFile, ...]:
@@ -96,40 +83,20 @@ def packed_sources(shop: Workshop, job: Job, built: BuiltModules, target: Path) 
 def rpmbuild(
     shop: Workshop, unit: Unit, spec: SpecFile, buildroot: Buildroot, sources: DriverSources, tmp: Path
 ) -> tuple[Path, float]:
-    """Build a spec below ``tmp``; returns the resultdir and the builder's seconds.
+    """Build a spec of a unit on this machine, see ``build_spec``."""
+    return build_spec(shop.store, shop.builder, spec, _rpmbuild(shop, unit, buildroot, sources), tmp)
 
-    Raises what the builder raises; the logs of a failed attempt are kept under logs/<unit>/.
-    """
-    logs = shop.store.logs(unit.id)
-    resultdir = tmp / "result"
-    resultdir.mkdir()
-    epoch = sources.source_date_epoch
-    request = BuildRequest(
+
+def _rpmbuild(shop: Workshop, unit: Unit, buildroot: Buildroot, sources: DriverSources) -> Rpmbuild:
+    return Rpmbuild(
         unit_id=unit.id,
-        srpm=make_srpm(spec, tmp, dist=unit.distribution, source_date_epoch=epoch),
-        buildroot=buildroot,
-        resultdir=resultdir,
+        distribution=unit.distribution,
         arch=package_arch(unit),
-        source_date_epoch=epoch,
+        buildroot=buildroot,
+        source_date_epoch=sources.source_date_epoch,
         timeout=shop.settings.build_timeout,
         jobs=shop.settings.make_jobs,
     )
-    started = time.monotonic()
-    try:
-        shop.builder.build(request)
-    except RepobuildError as exc:
-        _keep_logs(resultdir, logs)
-        if exc.log is not None:
-            exc.log = logs / exc.log.name
-        raise
-    return resultdir, time.monotonic() - started
-
-
-def _keep_logs(resultdir: Path, logs: Path) -> None:
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
-    for log in resultdir.glob("*.log"):
-        shutil.copy2(log, logs / log.name)
 
 
 def object_files(job: Job) -> Mapping[str, Path]:

@@ -30,6 +30,9 @@ class Settings:
     only_streams: tuple[str, ...] = ()  # cells of these streams; empty: of all
     jobs: int = 0  # builds at the same time; 0: one for each two processors
     builder: str = "auto"
+    executor: str | None = None  # what compiles: "local", "dask"; None: dask where a scheduler is named
+    scheduler: str | None = None  # address of Dask's; None: a cluster on this machine
+    worker_wait: float = 60.0  # seconds that a cell waits for a worker that can take it
     cell_timeout: float | None = None  # seconds for a cell or package, all its attempts; None: as matrix.yaml says
     retries: int = RETRIES  # of what may pass by itself: a server that does not answer, a lost mirror
     min_free: int | None = None  # GiB that must be free before anything is started; None: what is thought to be needed
@@ -73,9 +76,14 @@ class Settings:
         return self.base_url or self.repo_path.as_uri()
 
     @property
+    def farmed(self) -> bool:
+        """Are cells compiled by Dask workers?"""
+        return (self.executor or ("dask" if self.scheduler else "local")) == "dask"
+
+    @property
     def workers(self) -> int:
-        """Builds at the same time."""
-        return self.jobs or max(1, processors() // 2)
+        """Builds at the same time on this machine; --jobs is of the workers' where cells are compiled by them."""
+        return (0 if self.farmed else self.jobs) or max(1, processors() // 2)
 
     @property
     def make_jobs(self) -> int:

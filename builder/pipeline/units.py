@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from builder.pipeline.modules import (
     packed_sources,
     rpmbuild,
 )
-from builder.pipeline.schedule import expect, kind_of, require_space_to_build, work_of
+from builder.pipeline.schedule import WHOLE, expect, kind_of, require_space_to_build, work_of
 from builder.pipeline.specs import LATE, Job, inputs_of, make_job
 from builder.pipeline.verdicts import read_verdict, verdict_document, verdict_key
 from builder.pipeline.workers import Expected, current_slot, run_all
@@ -56,6 +57,11 @@ def run_units(
     return run_jobs(shop, actions, jobs, check=check)
 
 
+def compiles(shop: Workshop, action: Action) -> bool:
+    """Would this action compile a cell?"""
+    return action.decision is Decision.BUILD and action.unit.cell is not None and shop.settings.compile
+
+
 def run_jobs(
     shop: Workshop, actions: Sequence[Action], jobs: Mapping[str, Job], *, check: bool = True
 ) -> dict[str, UnitOutcome]:
@@ -68,14 +74,16 @@ def run_jobs(
     for unit_id, cost in expected.items():
         shop.listener(Event(stage="build", subject=unit_id, state="queued", expected=cost.seconds))
     tasks = {i: partial(_build_and_qualify, shop, jobs[i], expected[i], check=check) for i in expected}
+    away = [] if shop.farm is None else [i for i, job in jobs.items() if job.modules and work_of(shop, job) == WHOLE]
     for action in actions if check else ():  # results that come from another machine were checked there only
         if action.decision is Decision.REUSE and action.key and not _is_checked(shop, action.key):
             tasks[action.unit.id] = partial(_reused, shop, action.unit, action.key, check=check)
     failures = run_all(
         tasks,
-        workers=shop.settings.workers,
+        workers=_at_once(shop, expected, away),
         fail_fast=shop.settings.fail_fast,
-        expected=expected,
+        # What is compiled elsewhere takes no memory here, and its time begins when a worker takes it.
+        expected={i: replace(e, memory=0, limit=None) if i in away else e for i, e in expected.items()},
         memory=available_memory() - spare_memory(),  # the other half is what builds work in
         say=partial(shop.tell, "schedule", "builds", "warning"),
     )
@@ -94,7 +102,22 @@ def run_jobs(
     return outcomes
 
 
+def _at_once(shop: Workshop, expected: Mapping[str, Expected], away: Sequence[str]) -> int:
+    """Tasks at the same time: as many as work here, and what workers elsewhere are given, so that none is ever idle."""
+    here = shop.settings.workers
+    if shop.farm is None or not away:
+        return here
+    shop.farm.expect({i: expected[i] for i in away})
+    slots = shop.farm.await_workers()
+    return here + (shop.settings.jobs or slots + max(1, slots // 4))
+
+
 def _build_and_qualify(shop: Workshop, job: Job, expected: Expected, *, check: bool) -> UnitOutcome:
+    with nullcontext() if shop.farm is None else shop.farm.turn():
+        return _in_turn(shop, job, expected, check=check)
+
+
+def _in_turn(shop: Workshop, job: Job, expected: Expected, *, check: bool) -> UnitOutcome:
     unit = job.unit
     stage = "build"
     started = time.monotonic()
@@ -105,9 +128,11 @@ def _build_and_qualify(shop: Workshop, job: Job, expected: Expected, *, check: b
             work = work_of(shop, job)
             shop.listener(Event(stage="build", subject=unit.id, state="started", expected=expected.seconds))
             result = _build(shop, job)
-            seconds = time.monotonic() - started
+            slot = current_slot()
+            seconds = time.monotonic() - started - (slot.waited if slot else 0.0)
             _remember_cost(shop, unit, work, seconds)
-            shop.tell("build", unit.id, "done", f"{len(result.artifacts)} RPMs", seconds)
+            where = f", compiled by {slot.where}" if slot and slot.where else ""
+            shop.tell("build", unit.id, "done", f"{len(result.artifacts)} RPMs{where}", seconds)
         else:
             shop.tell("build", unit.id, "reused")
         stage = "qualify"

@@ -7,13 +7,14 @@ what is nearly done, twice stops everything now (docs/adr/0024-scheduling.md).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from builder.errors import DiskFullError, InterruptedRunError, RepobuildError
+from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, SchedulerLostError
 from builder.pipeline.ctrl_c import CtrlC
 from builder.tools.machine import available_memory, processors
 from builder.tools.run import Terminated, cancel_all, stop
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 CHEAP = 60.0  # seconds: what is expected to be done within them is waited for after Ctrl-C
 _POLL = 0.2  # seconds between two looks for Ctrl-C
+_FATAL = (DiskFullError, InterruptedRunError, SchedulerLostError)  # of the run, not of a task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Slot:
     supervision: Supervision
     neighbours: Callable[[], int]  # tasks that share the machine with this one, itself included
     jobs: int = 0  # make -j of its newest build
+    waited: float = 0.0  # seconds that it waited for others to have time for it
+    where: str = ""  # who compiled for it, elsewhere
 
     def cores(self) -> int:
         """Processors that are this task's by now: all of them for a lone one, half each for two."""
@@ -91,9 +95,8 @@ class _Pool(Generic[K, T]):
         while self.queue and len(self.running) < self.workers and self._fits(self.queue[0][0]):
             name, task = self.queue.popleft()
             supervision = Supervision(limit=self.cost(name).limit)
-            future = threads.submit(
-                _supervise, supervision, Slot(supervision=supervision, neighbours=self.neighbours), task
-            )
+            slot = Slot(supervision=supervision, neighbours=self.neighbours)
+            future = threads.submit(_supervise, slot, task)
             self.running[future] = (name, supervision)
 
     def _fits(self, name: K) -> bool:
@@ -119,7 +122,7 @@ class _Pool(Generic[K, T]):
         error = future.exception()
         if isinstance(error, InterruptedRunError) and stopping and supervision.stopped.is_set():
             return  # stopped on purpose: says nothing of the task
-        if isinstance(error, DiskFullError | InterruptedRunError) or not isinstance(error, RepobuildError | None):
+        if isinstance(error, _FATAL) or not isinstance(error, RepobuildError | None):
             self.fatal = self.fatal or error
         elif error is not None:
             self.outcomes[name] = error
@@ -196,13 +199,20 @@ def run_all(
     return pool.outcomes
 
 
-def _supervise(supervision: Supervision, slot: Slot, task: Callable[[], T]) -> T:
+@contextmanager
+def in_slot(slot: Slot) -> Iterator[Slot]:
+    """What the block does is the task of this slot."""
     token = _slot.set(slot)
     try:
-        with supervised(supervision):
-            return task()
+        with supervised(slot.supervision):
+            yield slot
     finally:
         _slot.reset(token)
+
+
+def _supervise(slot: Slot, task: Callable[[], T]) -> T:
+    with in_slot(slot):
+        return task()
 
 
 def _gib(size: int) -> str:

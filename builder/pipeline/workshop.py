@@ -17,6 +17,7 @@ from builder.model.sources import Buildroot, DriverArchive, DriverSources, Kerne
 from builder.pipeline.attempts import try_again
 from builder.pipeline.configure import Configuration
 from builder.pipeline.events import Event, Listener, State
+from builder.pipeline.farm import Farm
 from builder.pipeline.kernels import find_kernel_devel, read_kernel_devel
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
@@ -53,7 +54,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """Settings, configuration, store, builder, module signer and listener of one run."""
+    """Settings, configuration, store, builder, module signer, listener and workers elsewhere of one run."""
 
     settings: Settings
     configuration: Configuration
@@ -61,6 +62,7 @@ class Workshop:
     builder: Builder
     signing: ModuleSigning
     listener: Listener
+    farm: Farm | None = None  # who compiles elsewhere; None: nobody
     facts: Facts = field(default_factory=Facts)
 
     def tell(

@@ -17,7 +17,13 @@ from builder.errors import SharedStoreError, StoreError
 from builder.store.objects import FORMAT, SharedFile, describe_folder, fault_of, read_description, write_description
 from builder.store.places import Place, PlaceError
 
-SHARED = ("results", "modules", "trees")
+SHARED = (
+    "results",
+    "modules",
+    "trees",
+    "worksets",  # what workers compile cells of a driver from
+    "failures",  # logs of what failed on them
+)
 MARKER = "repobuild-store.json"
 _ENOUGH = 3  # failures in a row after which a run goes on without
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from builder.errors import ToolError
 from builder.model.matrix import Chroot, PackageRef
+from builder.tools.machine import in_user_namespace
 from builder.tools.repomd import combined_state, repository_url
 from builder.tools.run import Completed, run
 
@@ -52,7 +53,10 @@ class Dnf:
         for place in (self.cache, self._home):
             place.mkdir(parents=True, exist_ok=True)
         # rpm has no option for this inside dnf, and Debian's default database is ~/.rpmdb.
-        (self._home / ".rpmmacros").write_text(f"%_dbpath {dbpath(chroot)}\n%_flush_io 0\n")
+        macros = f"%_dbpath {dbpath(chroot)}\n%_flush_io 0\n"
+        if in_user_namespace():  # /proc and /sys belong to nobody there, and rpm could not chown them
+            macros += "%_netsharedpath /proc:/sys\n"
+        (self._home / ".rpmmacros").write_text(macros)
         with self._config.open("w") as file:
             self._configuration(fresh=fresh).write(file)
 

@@ -103,10 +103,19 @@ def _stop_agent(home: Path) -> None:
     asked = run((*connect, "GETINFO pid", "KILLAGENT", "/bye"), timeout=30, ok=(0, 2))
     found = re.search(r"^D (\d+)$", asked.stdout, re.MULTILINE)
     deadline = time.monotonic() + 5.0
-    while found and Path(f"/proc/{found[1]}/exe").exists() and time.monotonic() < deadline:
+    while found and _lives(found[1]) and time.monotonic() < deadline:
         time.sleep(0.01)
-    if Path(f"/run/user/{os.geteuid()}/gnupg").is_dir():  # where gpg puts sockets on hosts with login sessions
+    if os.access(f"/run/user/{os.geteuid()}/gnupg", os.X_OK):  # where gpg puts sockets on hosts with login sessions
         run(("gpgconf", "--homedir", home, "--remove-socketdir"), timeout=30, ok=range(256))
+
+
+def _lives(pid: str) -> bool:
+    """Does a process live? /proc/<pid>/exe would not tell root of a user namespace: agents are not dumpable."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
 
 
 def with_agent(home: Path, argv: tuple[str | Path, ...]) -> tuple[str | Path, ...]:

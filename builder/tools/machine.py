@@ -38,6 +38,11 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def in_user_namespace() -> bool:
+    """Are this process's ids others outside (user_namespaces(7))?"""
+    return _read(Path("/proc/self/uid_map")).split() != ["0", "0", "4294967295"]
+
+
 def _own_cgroup() -> Path:
     """The folder of this process's cgroup (version 2); the top one where it cannot be seen from here."""
     for line in _read(Path("/proc/self/cgroup")).splitlines():

@@ -1,0 +1,57 @@
+"""2,000 cells that compile nothing, ordered from eight Dask workers and collected, as a run does it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks.harness import Benchmark, BenchmarkError, Clock, Sides
+from builder.pipeline.compilation import Compilation
+from builder.pipeline.farm import Farm
+from builder.pipeline.workers import run_all
+from builder.store import Store
+from tests.farm.simulated import compilation
+from tests.farm.site import cluster, farm, wait_for
+
+CELLS = 2000
+WORKERS = 8
+
+
+def _prepare(tmp: Path, stack: ExitStack) -> Sides:
+    made = stack.enter_context(cluster(tmp, workers=WORKERS))
+
+    def ours(folder: Path, clock: Clock) -> Collection[str]:
+        store = stack.enter_context(Store.open(folder / "work"))
+        cells = [compilation(tmp / "sources", number) for number in range(CELLS)]
+        with farm(made.scheduler_address, folder, "farm") as of:
+            wait_for(lambda: of.slots() == WORKERS)
+            tasks = {what.scope: partial(_compile, of, store, what) for what in cells}
+            with clock.timed():
+                done = run_all(tasks, workers=WORKERS + WORKERS // 4)
+        failed = [str(one) for one in done.values() if isinstance(one, Exception)]
+        if failed or len(done) != CELLS:
+            raise BenchmarkError(f"{len(failed)} of {CELLS} cells failed", details=failed[:3])
+        return [f"{what.scope}: {done[what.scope]}" for what in cells]
+
+    return Sides(ours=ours, peer=None)
+
+
+def _compile(of: Farm, store: Store, what: Compilation) -> str:
+    """What ``compile_modules`` does of a cell that is compiled elsewhere; says what came."""
+    with of.turn():
+        place = store.put_folder("modules", what.key, partial(of.compile_into, what=what))
+    return (place / "said").read_text()
+
+
+DASK_CELLS = Benchmark(
+    name="dask-2000-cells",
+    work=f"order, do, collect {CELLS:,} cells that compile nothing on {WORKERS} Dask workers",
+    peer="none",
+    note=(
+        "from the first order to the last folder in the store, through a folder that all share; without starting the "
+        f"cluster; divide by {CELLS:,} for a cell"
+    ),
+    prepare=_prepare,
+)

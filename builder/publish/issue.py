@@ -79,6 +79,8 @@ def issue(
     for path in folder.glob(f"{Path(MANIFEST).stem}.*.asc"):
         if path.name not in kept:
             path.unlink()
+    for path in folder.glob(f".{Path(MANIFEST).stem}*.new"):  # of a run that was killed while it wrote one
+        path.unlink()
     sync_path(folder)
     return read_manifest(data)
 

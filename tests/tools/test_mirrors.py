@@ -14,6 +14,7 @@ import pytest
 
 from builder.errors import LockedError
 from builder.publish import PublicationServer
+from builder.tools.run import run
 from tests.need import need, need_root
 from tests.tools.publishing import Shop
 from tests.tools.sending import Source, generation_seen, seen
@@ -59,6 +60,8 @@ def test_reposync_in_mid_switch_makes_the_mirror_it_began(
     to = tmp_path / "mirror"
     words = ("--repoid", "lab", "--download-path", str(to), "--norepopath", "--download-metadata", "--gpgcheck")
     client.base.append("--setopt=plugins=1")  # reposync is one
+    key = tmp_path / "key.asc"
+    run(("rpm", "--root", client.root, "--import", key), timeout=60, env=client.env)  # reposync imports none
     client.dnf("reposync", "--refresh", *words)
     assert source.repository.current(*AT.split("/")) == source.b.digest  # it was in mid-switch
     former = f"/{AT}/Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"

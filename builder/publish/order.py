@@ -25,7 +25,7 @@ class Role(IntEnum):
     RECORD = 5  # what this publication is: read by `verify` and by the next push
 
 
-_RECORDS = ("publication.json", "publication-manifest.json", "publication-manifest.json.asc")
+_RECORD = re.compile(r"publication\.json|publication-manifest\..+")  # a manifest's signature is named by its digest
 
 
 def role_of(path: str) -> Role:
@@ -39,7 +39,7 @@ def role_of(path: str) -> Role:
         return Role.SIGNATURE
     if name == "repomd.xml":
         return Role.REPOMD
-    return Role.RECORD if name in _RECORDS else Role.PAGE
+    return Role.RECORD if _RECORD.fullmatch(name) else Role.PAGE
 
 
 def is_immutable(path: str) -> bool:

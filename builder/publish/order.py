@@ -59,6 +59,7 @@ def _place(path: str) -> tuple[int, str, bool, str]:
     role = role_of(path)
     pair = path.removesuffix(".asc") if role in (Role.SIGNATURE, Role.REPOMD, Role.RECORD) else ""
     step = Role.REPOMD if role is Role.SIGNATURE else role
+    pair = f"{'publication-manifest.' in path}{pair}" if role is Role.RECORD else pair  # it names the record: last
     return step, pair, not path.endswith(".asc"), path
 
 

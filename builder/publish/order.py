@@ -25,7 +25,7 @@ class Role(IntEnum):
     RECORD = 5  # what this publication is: read by `verify` and by the next push
 
 
-_RECORDS = ("publication.json", "publication-manifest.json", "publication-manifest.json.asc")
+_RECORD = re.compile(r"publication\.json|publication-manifest\..+")  # a manifest's signature is named by its digest
 
 
 def role_of(path: str) -> Role:
@@ -39,7 +39,7 @@ def role_of(path: str) -> Role:
         return Role.SIGNATURE
     if name == "repomd.xml":
         return Role.REPOMD
-    return Role.RECORD if name in _RECORDS else Role.PAGE
+    return Role.RECORD if _RECORD.fullmatch(name) else Role.PAGE
 
 
 def is_immutable(path: str) -> bool:
@@ -59,6 +59,7 @@ def _place(path: str) -> tuple[int, str, bool, str]:
     role = role_of(path)
     pair = path.removesuffix(".asc") if role in (Role.SIGNATURE, Role.REPOMD, Role.RECORD) else ""
     step = Role.REPOMD if role is Role.SIGNATURE else role
+    pair = f"{'publication-manifest.' in path}{pair}" if role is Role.RECORD else pair  # it names the record: last
     return step, pair, not path.endswith(".asc"), path
 
 

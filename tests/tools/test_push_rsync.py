@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import TargetError
+from builder.cli.run_verbs import _push
+from builder.errors import PartialFailureError, TargetError
 from builder.pipeline.push import open_target, push_all
 from builder.tools.rpms import file_sha256
 from tests.need import need
@@ -141,3 +142,16 @@ def test_nothing_published_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="nothing is published here"):
         push_all(tmp_path / "none", [str(tmp_path / "www")])
     assert not (tmp_path / "www").exists()
+
+
+def test_a_run_pushes_at_its_end_and_its_own_failure_is_what_it_ends_with(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = source.repository.root
+    _push(root, [str(tmp_path / "www")], None)
+    assert (tmp_path / "www/lab9/x86_64").readlink().name == source.a.digest
+    assert f"lab9/x86_64 at {tmp_path}/www is {source.a.digest[:12]} now" in capsys.readouterr().err
+    with pytest.raises(TargetError):
+        _push(root, ["http://host/x"], None)
+    _push(root, ["http://host/x"], PartialFailureError("cells failed"))  # which the caller raises
+    assert "(target) http://host/x: no target" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_facts_are_read_as_written(tmp_path: Path) -> None:
             2,
             "kernels[0].advisory.references[0]: 'ftp://x' is not a URL that begins with https:// or http://",
         ),
-        ('    advisory: {issued: "2025-13-01"}\n', 1, "kernels[0].advisory.issued: '2025-13-01' is no day: "),
+        ('    advisory: {issued: "2025-02-30"}\n', 1, "kernels[0].advisory.issued: '2025-02-30' is no day: "),
     ],
 )
 def test_a_mistake_of_an_advisory_or_lifetime(tmp_path: Path, added: str, offset: int, message: str) -> None:

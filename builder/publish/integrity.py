@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,7 @@ class _Look:
         self.tmp = tmp
         self.began: bytes | None = None  # the manifest when the look began
         self.faults: list[str] = []
+        self.former: dict[str, str] | None = None
 
     def run(self, *, now: int, seen: SeenFile | None, quick: bool, with_repos: Sequence[str]) -> IntegrityReport:
         """All checks; what is not signed is not read further than to say so."""
@@ -237,10 +239,27 @@ class _Look:
             elif sha256 != listed[path].sha256:
                 yield Fault(f"{path}: has other bytes in the metadata than in the manifest", MixedError)
         if self.location.folder is not None:
-            for found in files_below(self.location.folder):
-                name = found.relative_to(self.location.folder).as_posix()
-                if name not in listed:
+            for name in [
+                path.relative_to(self.location.folder).as_posix() for path in files_below(self.location.folder)
+            ]:
+                if name not in listed and self._former(self.location.folder).get(name) != file_sha256(
+                    self.location.folder / name
+                ):
                     yield Fault(f"{name}: is not in the manifest", ContentsError)
+
+    def _former(self, folder: Path) -> dict[str, str]:
+        """sha256 by path of what signed manifests of generations beside this one list: a target keeps their files here
+        for clients that began with them.
+        """
+        if self.former is None:
+            self.former = {}
+            for place in sorted(folder.resolve().parent.glob(f"*/{MANIFEST}")):
+                data = place.read_bytes()
+                signature = place.with_name(signature_name(data))
+                if signature.is_file() and any(detached_fault(key, place, signature) is None for key in self.keys):
+                    with suppress(ValueError):
+                        self.former.update({file.path: file.sha256 for file in read_manifest(data).files})
+        return self.former
 
     def _file_faults(self, file: ManifestFile) -> Iterator[str]:
         try:

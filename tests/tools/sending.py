@@ -29,17 +29,19 @@ class Source:
             self.repository.switch(generation.distribution, generation.arch, generation.digest)
 
 
-def put(shop: Shop, content: PublicationContent, repo: Path) -> Publication:
+def put(shop: Shop, content: PublicationContent, repo: Path, *, former: int = 0) -> Publication:
+    """Without what publishing itself keeps of ``former`` ones: a target keeps its own."""
     sign = partial(shop.signer.sign_detached, epoch=EPOCH)
-    return publish(content, repo, public_key=shop.signer.public_key(), sign=sign, epoch=EPOCH, terms=TERMS)
+    key = shop.signer.public_key()
+    return publish(content, repo, public_key=key, sign=sign, epoch=EPOCH, terms=TERMS, former=former)
 
 
-def two_generations(shop: Shop, repo: Path) -> Source:
+def two_generations(shop: Shop, repo: Path, *, former: int = 0) -> Source:
     """A is the current one."""
-    a = put(shop, two_streams(shop.rpms), repo)
+    a = put(shop, two_streams(shop.rpms), repo, former=former)
     new = [artifact for artifact in shop.rpms.values() if artifact.nevra.evr.version.startswith("550")]
     newest = content_of([(stream("latest", default=True), ["550.163.01"], new)], files=(("page.html", b"B\n"),))
-    b = put(shop, newest, repo)
+    b = put(shop, newest, repo, former=former)
     source = Source(repository=Repository(repo), a=read_generation(a.path), b=read_generation(b.path))
     source.make_current(source.a)
     return source

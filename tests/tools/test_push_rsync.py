@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from builder.cli.run_verbs import _push
-from builder.errors import PartialFailureError, TargetError
+from builder.errors import ContentsError, PartialFailureError, TargetError
 from builder.pipeline.push import open_target, push_all
+from builder.publish import verify_integrity
+from builder.publish.manifest import is_of_manifest
 from builder.tools.rpms import file_sha256
 from tests.need import need
-from tests.tools.publishing import Shop, content_of, make_rpms, sign_all, stream
-from tests.tools.sending import Killed, Source, Steps, generation_seen, put, seen
+from tests.tools.publishing import EPOCH, Shop, content_of, make_rpms, sign_all, stream
+from tests.tools.sending import Killed, Source, Steps, generation_seen, put, seen, two_generations
 
 FORMER = "Packages/n/nvidia-driver-535.261.03-1.lab9.x86_64.rpm"
 
@@ -50,10 +52,32 @@ def test_a_client_that_began_before_the_switch_finds_its_files_until_they_expire
     send(source, str(target))
     assert generation_seen(lambda name: (link / name).read_bytes(), source) == source.b
     gone = {path for path in before if not (link / path).is_file()}
+    gone -= {path for path in gone if is_of_manifest(path.name)}  # verify looks again where that changed meanwhile
     assert gone == {Path("support-matrix.json")}  # B has none: pages are not what a client in flight asks for
     assert (link / FORMER).stat().st_nlink == 2  # no second copy
     send(source, str(target), keep_days=0)
     assert sorted(path.name for path in (target / ".generations").iterdir()) == [source.b.digest]
+
+
+@pytest.mark.parametrize("kept_by_publishing", [0, 3])
+def test_what_a_target_keeps_of_former_ones_is_known_to_verify(
+    kept_by_publishing: int, shop: Shop, tmp_path: Path
+) -> None:
+    """By a signed manifest beside the current one; a file that none lists is still told."""
+    source = two_generations(shop, tmp_path / "repo", former=kept_by_publishing)
+    link, keys = tmp_path / "www/lab9/x86_64", [shop.signer.public_key()]
+    for number, generation in enumerate((source.a, source.b)):
+        source.make_current(generation)
+        send(source, str(tmp_path / "www"))
+        look = tmp_path / f"look-{number}"
+        look.mkdir()
+        report = verify_integrity(str(link), keys, look, now=EPOCH)
+        assert report.manifest.publication == generation.digest
+    assert (link / FORMER).is_file()
+    (link / FORMER).with_name("nvidia-driver-535.261.03-9.lab9.x86_64.rpm").write_bytes(b"nobody's")
+    (tmp_path / "last").mkdir()
+    with pytest.raises(ContentsError, match=r"535\.261\.03-9.*is not in the manifest"):
+        verify_integrity(str(link), keys, tmp_path / "last", now=EPOCH)
 
 
 def test_between_any_two_steps_clients_see_one_publication_whole(source: Source, tmp_path: Path) -> None:

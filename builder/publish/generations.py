@@ -128,10 +128,10 @@ class Repository:
         self.place(digest).rename(grave / "old")
         remove_tree(grave)
 
-    def keep_reachable(self, distribution: str, arch: str, digest: str, former: int) -> None:
+    def keep_reachable(self, distribution: str, arch: str, digest: str, former: int, *, tidy: bool = True) -> None:
         """Link into a generation that is to be current what clients may have read of the ``former`` ones that were."""
         current = self.current(distribution, arch)
-        keep_reachable(self.place(digest), self.place(current) if current is not None else None, former)
+        keep_reachable(self.place(digest), self.place(current) if current is not None else None, former, tidy=tidy)
 
     def switch(self, distribution: str, arch: str, digest: str) -> None:
         """Make a generation current by one rename(2)."""
@@ -232,8 +232,7 @@ def rollback(
     """Make another generation on disk current again, chosen as by ``find_generation``; raises what that raises.
 
     ``renew`` gives the chosen one a manifest with a new number before it is switched to, where it needs one, and says
-    whether it did. Without, its manifest stays the one it had, and so do its files: who verifies it sees what it is, an
-    older publication, and clients in flight begin again.
+    whether it did. Without, its manifest stays the one it had: who verifies it sees what it is, an older publication.
     """
     repository = Repository(repo)
     if not repository.generations.is_dir():
@@ -241,10 +240,9 @@ def rollback(
     with repository.writing():
         chosen = find_generation(repo, distribution, arch, digest)
         current = repository.current(distribution, arch)
-        renewed = False
-        if renew is not None:
-            repository.keep_reachable(distribution, arch, chosen.digest, former)
-            renewed = renew(repository, chosen.digest)
+        # A manifest that stays as it is goes on listing what it lists.
+        repository.keep_reachable(distribution, arch, chosen.digest, former, tidy=renew is not None)
+        renewed = renew is not None and renew(repository, chosen.digest)
         if chosen.digest != current:
             repository.switch(distribution, arch, chosen.digest)
         return Publication(

@@ -3,8 +3,8 @@
 A client that read the former repomd.xml asks for what that one names; a cache in between may hold it for hours. So that
 it finds them after the switch, they are linked into the generation that becomes current: metadata, which have their
 sha256 in their names, and RPMs, whose names never stand for other bytes. ``former.json`` says which (with sha256) and
-whose; it is no part of the content, but the manifest, which is issued after, lists them all. What only a generation
-before those had is unlinked.
+whose; it is no part of the content. The manifest, which is issued after, lists those files; it does not list
+``former.json``, which nobody has to believe. What only a generation before those had is unlinked.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ FORMER = "former.json"
 _RECORD = "publication.json"
 
 
-def keep_reachable(target: Path, current: Path | None, number: int) -> None:
+def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: bool = True) -> None:
     """Link what the current generation and those before it had into ``target``, ``number`` of them together.
 
-    A generation that cannot be read is passed over. Killed at any moment it leaves links that the next time sorts out.
+    Without ``tidy`` nothing is unlinked that ``target`` had of earlier ones. A generation that cannot be read is passed
+    over. Killed at any moment it leaves links that the next time sorts out.
     """
     if current == target:
         return
@@ -33,8 +34,13 @@ def keep_reachable(target: Path, current: Path | None, number: int) -> None:
     rows = [row for row in rows if row["generation"] != target.name][:number]
     own = _own(target).keys()
     wanted = {file for row in rows for file in row["files"]} - own
-    for file in sorted({file for row in _rows(target) for file in row["files"]} - wanted - own):
-        (target / file).unlink(missing_ok=True)
+    before = _rows(target)
+    if tidy:
+        for file in sorted({file for row in before for file in row["files"]} - wanted - own):
+            (target / file).unlink(missing_ok=True)
+    else:
+        known = {row["generation"] for row in rows}
+        rows = [*rows, *(row for row in before if row["generation"] not in known)]
     touched = set()
     for file in sorted(wanted):
         source, place = (current or target) / file, target / file

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from builder.errors import PublishError
 from builder.publish.generations import RECORD, Repository
-from builder.publish.in_flight import former_files
+from builder.publish.in_flight import FORMER, former_files
 from builder.publish.manifest import (
     MANIFEST,
     Manifest,
@@ -98,7 +98,8 @@ def files_below(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(top, name)
-            if not is_of_manifest(path.relative_to(folder).as_posix()):
+            place = path.relative_to(folder).as_posix()
+            if place != FORMER and not is_of_manifest(place):
                 yield path
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
+from builder.publish.in_flight import former_files
 from builder.sign import Signer
-from builder.tools.createrepo import write_metadata
+from builder.tools.createrepo import read_repomd, write_metadata
+from tests.tools.listed import listed_rpms
 from tests.tools.publishing import EPOCH
 
 
@@ -23,14 +25,22 @@ def resign(signer: Signer, repo: Path) -> None:
 
 def reindex(signer: Signer, repo: Path, change: Callable[[list[dict[str, Any]]], object] | None = None) -> None:
     """Write fresh, consistent, signed metadata over the RPMs that stand there; module documents may be changed."""
-    (modules,) = (repo / "repodata").glob("*modules.yaml.gz")
+    modules = _modules(repo)
+    former = set(former_files(repo)) - {str(p.relative_to(repo)) for p in listed_rpms(repo)}
     documents = list(yaml.safe_load_all(gzip.decompress(modules.read_bytes())))
     if change is not None:
         change(documents)
     text = yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True)
     shutil.rmtree(repo / "repodata")
-    write_metadata(repo, [str(p.relative_to(repo)) for p in repo.rglob("*.rpm")], text.encode(), epoch=EPOCH)
+    there = [str(p.relative_to(repo)) for p in repo.rglob("*.rpm")]
+    write_metadata(repo, [name for name in there if name not in former], text.encode(), epoch=EPOCH)
     resign(signer, repo)
+
+
+def _modules(repo: Path) -> Path:
+    """Of former publications there may be others."""
+    (record,) = (r for r in read_repomd(repo / "repodata/repomd.xml") if r.type == "modules")
+    return repo / record.href
 
 
 def overwrite(path: Path, data: bytes) -> None:
@@ -48,7 +58,7 @@ def flip(path: Path, offset: int = -5) -> None:
 
 def alter_modules(repo: Path) -> None:
     """Rename a stream inside modules.yaml, leaving everything else."""
-    (modules,) = (repo / "repodata").glob("*modules.yaml.gz")
+    modules = _modules(repo)
     overwrite(modules, gzip.compress(gzip.decompress(modules.read_bytes()).replace(b"r535-open", b"r535-evil")))
 
 

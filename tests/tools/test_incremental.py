@@ -18,6 +18,7 @@ from builder.errors import PublishError, VerifyError
 from builder.model.cells import Artifact
 from builder.model.publication import PublicationContent
 from builder.publish import pool, publish, verify, verify_publication
+from builder.publish.manifest import is_of_manifest
 from builder.publish.verify import TURNS
 from builder.store import Derived
 from builder.tools import blocks, createrepo
@@ -67,12 +68,15 @@ def put(shop: Shop, artifacts: list[Artifact], repo: Path, derived: Derived | No
         epoch=EPOCH,
         terms=TERMS,
         derived=derived,
+        former=0,
         check=look if check else None,
     ).path
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """What follows from the content: the manifest has a number besides."""
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not is_of_manifest(name)}
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tests.lab.matrix import stream, write_lab_matrix
 from tests.lab.runfile import LabDriver
 from tests.need import need, need_root
 from tests.once import made_once
+from tests.tools.listed import listed_rpms
 
 PROGRAM = Path(sys.executable).parent / "repobuild"
 OPEN_STREAMS = (
@@ -81,7 +82,7 @@ class Job:
 
     def packages(self) -> set[str]:
         """File names of the RPMs in the current generation."""
-        return {path.name for path in self.published.glob("Packages/*/*.rpm")}
+        return {path.name for path in listed_rpms(self.published)}
 
     def copy(self, folder: Path, *, kinds: Collection[str] = KINDS, done: bool = True) -> Job:
         """This job in another folder, its store's folders of these kinds linked; with ``done`` what it did, too."""

@@ -31,8 +31,8 @@ def updateinfo(job: Job) -> str:
 
 
 def files(job: Job) -> dict[Path, int]:
-    """Every file of the publications and the store with its time."""
-    found = (*job.repo.rglob("*"), *(job.work / "store").rglob("*"))
+    """Every file of the publications and the store with its time, but for what is remembered of such files."""
+    found = (path for top in (job.repo, job.work / "store") for path in top.rglob("*") if path.stem != "derived")
     return {path: path.lstat().st_mtime_ns for path in found if path.is_symlink() or path.is_file()}
 
 

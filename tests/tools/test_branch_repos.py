@@ -12,11 +12,11 @@ import pytest
 from builder.errors import MixedError, PublishError, VerifyError
 from builder.model.matrix import Kmods
 from builder.publish import prove_transitions, publish, verify_integrity, verify_publication
-from builder.publish.manifest import is_of_manifest
 from builder.sign import Signer, new_key
 from tests.golden import sample
 from tests.need import need
 from tests.tools.branch_repos import PROFILE, BranchRepos, Host
+from tests.tools.listed import content_tree
 from tests.tools.publishing import TERMS
 from tests.tools.stream_repository import STREAMS, WITH_MODULES, Repository
 from tests.tools.tampering import flip
@@ -269,12 +269,7 @@ def test_the_same_content_is_the_same_publication(repos: BranchRepos, tmp_path: 
     assert not repos.publish().changed
     again = repos.publish(repo=tmp_path / "elsewhere")
     assert again.digest == first.digest
-    one, other = (
-        sorted(p for p in path.rglob("*") if p.is_file() and not is_of_manifest(p.name))  # that has a number besides
-        for path in (first.path, again.path)
-    )
-    assert [p.relative_to(first.path) for p in one] == [p.relative_to(again.path) for p in other]
-    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, other, strict=True))
+    assert content_tree(first.path) == content_tree(again.path)
 
 
 def test_the_manifest_covers_all_trees(repos: BranchRepos, tmp_path: Path) -> None:

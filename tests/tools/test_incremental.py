@@ -18,7 +18,6 @@ from builder.errors import PublishError, VerifyError
 from builder.model.cells import Artifact
 from builder.model.publication import PublicationContent
 from builder.publish import pool, publish, verify, verify_publication
-from builder.publish.manifest import is_of_manifest
 from builder.publish.verify import TURNS
 from builder.store import Derived
 from builder.tools import blocks, createrepo
@@ -26,6 +25,7 @@ from builder.tools.rpms import read_artifact
 from builder.tools.rpmsign import signature_faults
 from builder.tools.run import run
 from tests.need import need
+from tests.tools.listed import content_tree
 from tests.tools.many_rpms import make_many, make_template
 from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, stream
 
@@ -73,12 +73,6 @@ def put(shop: Shop, artifacts: list[Artifact], repo: Path, derived: Derived | No
     ).path
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    """What follows from the content: the manifest has a number besides."""
-    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if not is_of_manifest(name)}
-
-
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of RPMs that are read by whom: noted, and read all the same."""
@@ -120,7 +114,7 @@ def test_packages_that_come_and_go_give_the_bytes_of_a_publication_from_nothing(
         path = put(shop, now, tmp_path / "repo", derived)
         whole = put(shop, now, tmp_path / f"whole-{len(now)}/repo", None)
         assert path.name == whole.name
-        assert tree(path) == tree(whole)
+        assert content_tree(path) == content_tree(whole)
 
 
 def test_metadata_say_what_createrepo_c_says_of_the_same_packages(
@@ -197,14 +191,14 @@ def test_damaged_or_lost_memory_changes_nothing_but_the_time(shop: Shop, many: l
         database.execute("UPDATE derived SET value = CAST(REPLACE(value, 'bench', 'hench') AS BLOB)")
         database.execute("UPDATE derived SET value = x'00' WHERE kind LIKE '%zlib%'")
     database.close()
-    whole = tree(put(shop, many, tmp_path / "whole/repo", None))
+    whole = content_tree(put(shop, many, tmp_path / "whole/repo", None))
     derived = Derived(file)
-    assert tree(put(shop, many, tmp_path / "repo", derived)) == whole
+    assert content_tree(put(shop, many, tmp_path / "repo", derived)) == whole
     derived.close()
     file.write_bytes(b"no database" * 1000)
     derived = Derived(file)
     assert derived.count("read") == 0
-    assert tree(put(shop, many, tmp_path / "again/repo", derived)) == whole
+    assert content_tree(put(shop, many, tmp_path / "again/repo", derived)) == whole
 
 
 def test_before_a_switch_only_new_packages_are_looked_at_and_some_in_turn(

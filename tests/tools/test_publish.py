@@ -21,6 +21,7 @@ from builder.publish.generations import Repository
 from builder.publish.in_flight import FORMER
 from builder.publish.manifest import MANIFEST, is_of_manifest, read_manifest, signature_name
 from builder.tools.rpms import read_artifact
+from tests.tools.listed import content_tree
 from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, sign_all, stream, two_streams
 
 
@@ -53,18 +54,13 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def content_tree(folder: Path) -> dict[str, bytes]:
-    """What follows from the content: the manifest has a number besides."""
-    return {name: data for name, data in tree(folder).items() if not is_of_manifest(name)}
-
-
 def _has_its_manifest(folder: Path) -> None:
     """A manifest of these very files, and the signature that is named after it."""
     data = (folder / MANIFEST).read_bytes()
     assert (folder / signature_name(data)).is_file()
     listed = {file.path: file.sha256 for file in read_manifest(data).files}
-    there = {name: hashlib.sha256(data).hexdigest() for name, data in content_tree(folder).items()}
-    assert listed == {name: sha256 for name, sha256 in there.items() if name != FORMER}
+    there = {name: data for name, data in tree(folder).items() if name != FORMER and not is_of_manifest(name)}
+    assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in there.items()}
 
 
 def test_a_publication_is_whole_for_a_client_and_lies_where_the_design_says(shop: Shop, tmp_path: Path) -> None:

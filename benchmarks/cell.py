@@ -228,8 +228,8 @@ def _describe(modules: Sequence[Path]) -> list[str]:
 
 _OURS = (
     "repobuild's time is all that the main job does for a cell: compiling (SRPM, overlay, dnf installing kernel-devel "
-    "and compiler where no earlier cell of the kernel did, conftest, make, strip, rpmbuild), packing against NVIDIA's objects and unpacking again, and the "
-    "build of the kmod package. "
+    "and compiler where no earlier cell of the kernel did, conftest, make, strip, rpmbuild), packing against NVIDIA's "
+    "objects and unpacking again, and the build of the kmod package. "
 )
 _MAKE = _OURS + (
     "The peer's time is make alone: its overlay, its packages and its unpacked tree are there before, and nothing is "

@@ -91,18 +91,7 @@ def publish(
                 )
             elif check is not None:
                 check(repository.place(digest))
-        for name, data in keys.items():
-            write_atomic(repository.root / name, data)
-        write_atomic(
-            repository.root / f"{content.distribution}.repo",
-            client_repository(
-                content.module,
-                content.distribution,
-                content.delivery,
-                base_url or repository.root.as_uri(),
-                key_names=tuple(keys),
-            ).text.encode(),
-        )
+        _write_client_files(repository, content, keys, base_url)
         repository.keep_reachable(content.distribution, content.arch, digest, former)
         renewed = is_due(repository, content.distribution, content.arch, digest, key, terms)
         if renewed:
@@ -119,6 +108,17 @@ def publish(
             changed=digest != current,
             renewed=renewed,
         )
+
+
+def _write_client_files(
+    repository: Repository, content: PublicationContent, keys: Mapping[str, bytes], base_url: str | None
+) -> None:
+    """What a host needs before its first look: the keys and the .repo file."""
+    for name, data in keys.items():
+        write_atomic(repository.root / name, data)
+    url = base_url or repository.root.as_uri()
+    repo_file = client_repository(content.module, content.distribution, content.delivery, url, key_names=tuple(keys))
+    write_atomic(repository.root / f"{content.distribution}.repo", repo_file.text.encode())
 
 
 def _place(artifact: Artifact) -> str:

@@ -32,16 +32,16 @@ def layer(base: Path, requirements: Sequence[str], make: Callable[[Path, Path], 
     key = hashlib.sha256("\n".join(requirements).encode()).hexdigest()
     with (place / f"{key}.lock").open("w") as lock:  # written to: the time says when it was last used
         fcntl.flock(lock, fcntl.LOCK_SH)
-        whole = _of_this_boot(place / key)
-        if not whole:
+        earlier = True
+        while not _of_this_boot(place / key):
             fcntl.flock(lock, fcntl.LOCK_EX)
-            whole = _of_this_boot(place / key)
-            if not whole:
+            if not _of_this_boot(place / key):
                 _make(place / key, make)
                 _remove_oldest(place)
-            fcntl.flock(lock, fcntl.LOCK_SH)
+                earlier = False
+            fcntl.flock(lock, fcntl.LOCK_SH)  # for a moment nobody holds it, so it is looked at again
         os.utime(lock.fileno())
-        yield place / key / "u", whole
+        yield place / key / "u", earlier
 
 
 def _of_this_boot(folder: Path) -> bool:

@@ -26,6 +26,7 @@ from builder.store.files import link_file
 from builder.tools.rsync import Rsync, open_rsync
 
 _LINK_DESTS = 20  # rsync takes no more
+_LEFT = (".*.??????", "publication-manifest.*.asc")  # what no publication needs: see _put_content
 
 
 class RsyncTarget:
@@ -129,14 +130,18 @@ class _Push:
             )
 
     def _put_content(self, staged: Path, generation: Generation, known: list[Generation], *, live: bool) -> None:
-        """All files; the record last, it says that the rest is there. Nothing of a live generation is removed.
+        """All files; the record last, it says that the rest is there.
+
+        Of a live generation nothing is removed but what a killed rsync left, which is called ``.<name>.<six letters>``,
+        and signatures of manifests that were replaced.
 
         rsync takes files of one size and time for the same: true of packages, whose names stand for their bytes, not of
         two repomd.xml written within a second. So everything else is compared by its bytes.
         """
         at = f"{self._place}/.generations/{generation.digest}/"
         links = [f"--link-dest=../{g.digest}" for g in sorted(known, key=lambda g: -g.made)[:_LINK_DESTS]]
-        delete = [] if live else ["--delete-after"]
+        only = [*(f"--filter=risk {name}" for name in _LEFT), "--filter=protect *"] if live else []
+        delete = ["--delete-after", *only]
         self._step("content")
         with self._failures("get the packages"):
             self._rsync.copy([f"{staged}/"], at, f"--exclude=/{RECORD}", *links, *delete)

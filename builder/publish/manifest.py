@@ -1,6 +1,7 @@
-"""publication-manifest.json: every file of a publication, its number and how long it may be believed (ADR 0026). Pure.
+"""Signed lists of files, with a number and how long they may be believed (ADR 0026, ADR 0031). Pure.
 
-The signature lies beside it under a name made of the manifest's own bytes, ``publication-manifest.<digest>.asc``: so a
+``publication-manifest.json`` lists a publication, ``site-manifest.json`` what lies at the top of a repository. The
+signature lies beside it under a name made of the manifest's own bytes, ``publication-manifest.<digest>.asc``: so a
 manifest is replaced by one rename, and no reader ever has one with the signature of another.
 """
 
@@ -11,12 +12,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MANIFEST = "publication-manifest.json"
-_SIGNATURE = "publication-manifest."
+MANIFEST, SITE = "publication-manifest.json", "site-manifest.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 MAX_BYTES = 64 << 20  # of a manifest that is read: a quarter of a million files; what is longer is an attack
 MAX_SIGNATURE = 64 << 10  # bytes
@@ -39,25 +39,48 @@ class ManifestFile(_Part):
     """Bytes."""
 
 
-class Manifest(_Part):
-    """What one publication of a distribution × arch consists of, signed by who publishes it."""
+class SignedList(_Part):
+    """Files that somebody with the key says to belong together."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
-    module: str
-    distribution: str
-    arch: str
-    publication: Sha256
-    """The digest of its publication.json: its name."""
     key: Annotated[str, Field(pattern="^[0-9A-F]{40}$")]
-    """Fingerprint of the OpenPGP key that signs this manifest and the metadata."""
+    """Fingerprint of the OpenPGP key that signs this list."""
     sequence: Annotated[int, Field(ge=1)]
-    """Higher than that of every manifest before it at the same place, of rollbacks and renewals, too."""
+    """Higher than that of every list before it at the same place, of rollbacks and renewals, too."""
     issued: Time
     """UTC."""
     expires: Time
     """UTC; a client that finds nothing newer by then is being kept from it, or its publisher is gone."""
     files: list[ManifestFile]
-    """Every file but the manifest and its signatures, by path; what is reached through a link stands here once."""
+    """Every file but the list itself and its signatures, by path; what is reached through a link stands here once."""
+
+
+class Manifest(SignedList):
+    """What one publication of a distribution × arch consists of, signed by who publishes it."""
+
+    module: str
+    distribution: str
+    arch: str
+    publication: Sha256
+    """The digest of its publication.json: its name."""
+    part_of: Sha256 | None = None
+    """The publication that this is some streams and kernels of, by a bundle; null: it is whole."""
+
+
+class CurrentOne(_Part):
+    """A publication that is current."""
+
+    path: Annotated[str, Field(pattern=r"^[^/.][^/]*/[^/.][^/]*$")]
+    """`<distribution>/<arch>`."""
+    publication: Sha256
+    """The digest of its publication.json."""
+
+
+class SiteManifest(SignedList):
+    """What lies at the top of a repository, beside its publications: keys, `.repo` files, pages, events, logs."""
+
+    publications: list[CurrentOne]
+    """What was current when this was signed: what the pages speak of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +92,20 @@ class Terms:
     sequence: int = 1  # the least that the number may be: where a lost repository was made anew
 
 
-def manifest_bytes(manifest: Manifest) -> bytes:
+_List = TypeVar("_List", bound=SignedList)
+
+
+def manifest_bytes(manifest: SignedList) -> bytes:
     """Canonical JSON: keys and files sorted, one byte sequence for one content."""
-    document = manifest.model_dump(by_alias=True)
+    document = manifest.model_dump(by_alias=True, exclude_none=True)
     document["files"].sort(key=lambda row: row["path"])
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
-def read_manifest(data: bytes) -> Manifest:
-    """The manifest in these bytes, whose signature was verified before; raises ValueError saying what is wrong."""
+def read_list(kind: type[_List], data: bytes) -> _List:
+    """The list in these bytes, whose signature was verified before; raises ValueError saying what is wrong."""
     try:
-        manifest = Manifest.model_validate_json(data)
+        manifest = kind.model_validate_json(data)
         lasts = at(manifest.expires) - at(manifest.issued)
     except ValidationError as exc:
         first = exc.errors()[0]
@@ -92,14 +118,19 @@ def read_manifest(data: bytes) -> Manifest:
     return manifest
 
 
-def signature_name(data: bytes) -> str:
-    """The file that signs a manifest of these bytes."""
-    return f"{_SIGNATURE}{hashlib.sha256(data).hexdigest()[:16]}.asc"
+def read_manifest(data: bytes) -> Manifest:
+    """As ``read_list``, of a publication."""
+    return read_list(Manifest, data)
 
 
-def is_of_manifest(name: str) -> bool:
+def signature_name(data: bytes, of: str = MANIFEST) -> str:
+    """The file that signs a manifest of these bytes, which is called ``of``."""
+    return f"{of.removesuffix('json')}{hashlib.sha256(data).hexdigest()[:16]}.asc"
+
+
+def is_of_manifest(name: str, of: str = MANIFEST) -> bool:
     """Whether a path of a publication is the manifest or one of its signatures: what no manifest lists."""
-    return name == MANIFEST or (name.startswith(_SIGNATURE) and name.endswith(".asc") and "/" not in name)
+    return name == of or (name.startswith(of.removesuffix("json")) and name.endswith(".asc") and "/" not in name)
 
 
 def make_manifest(
@@ -112,6 +143,7 @@ def make_manifest(
     sequence: int,
     terms: Terms,
     files: Iterable[tuple[str, str, int]],
+    part_of: str | None = None,
 ) -> Manifest:
     """A manifest of these files (path, sha256, bytes)."""
     return Manifest(
@@ -120,6 +152,7 @@ def make_manifest(
         distribution=distribution,
         arch=arch,
         publication=publication,
+        part_of=part_of,
         key=key,
         sequence=sequence,
         issued=text_of(terms.now),
@@ -138,6 +171,13 @@ def text_of(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
 
 
-def manifest_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the manifest."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema(by_alias=True)}
+def manifest_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schemas (2020-12) of the manifests, by their names."""
+    kinds: dict[str, type[SignedList]] = {MANIFEST: Manifest, SITE: SiteManifest}
+    return {
+        name.removesuffix(".json"): {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **kind.model_json_schema(by_alias=True),
+        }
+        for name, kind in kinds.items()
+    }

@@ -18,7 +18,7 @@ from builder.errors import TargetError, ToolError, ToolMissingError
 from builder.publish.clients import KEY_FILE
 from builder.publish.content_checks import reuse_faults
 from builder.publish.generations import RECORD, Generation, Repository
-from builder.publish.order import Role, is_immutable, role_of
+from builder.publish.order import LOGS, Role, is_immutable, role_of
 from builder.publish.pushed import Pushed, refuse_other_bytes
 from builder.publish.target_state import STATES, TargetState, read_state, state_name, write_state
 from builder.publish.tree_files import own_files, root_files
@@ -75,9 +75,11 @@ class _Push:
             staged = aside / generation.digest
             added = _stage(repository, generation, [d for d in before if d not in expired], staged)
             self._put_content(staged, generation, known, live=current == generation.digest)
+        self._put_logs(repository)
         self._put_root(repository, generation, manifest=False)
         self._switch(tmp, generation)
         self._put_root(repository, generation, manifest=True)
+        self._withdraw(repository, tmp)
         state = state.switched(generation.digest, now)
         self._put_state(tmp, generation, state)
         self._remove(tmp / "empty", generation, state, expired)
@@ -151,12 +153,32 @@ class _Push:
         with self._failures("get the record"):
             self._rsync.copy([staged / RECORD], at, "--checksum")
 
+    def _put_logs(self, repository: Repository) -> None:
+        """What the page beside them will link to."""
+        if not (repository.root / LOGS).is_dir():
+            return
+        self._step("logs")
+        with self._failures("get the logs"):
+            only = ("--include=/*.log", "--exclude=*")
+            self._rsync.copy([f"{repository.root / LOGS}/"], f"{self._place}/{LOGS}/", "--checksum", *only)
+
+    def _withdraw(self, repository: Repository, tmp: Path) -> None:
+        """Logs that are published no more, and signatures of lists that were replaced. Nothing else that lies there."""
+        (tmp / "none" / LOGS).mkdir(parents=True)
+        self._step("withdraw")
+        ours = (f"--include=/{LOGS}/", f"--include=/{LOGS}/{'[0-9a-f]' * 10}.log", "--include=/site-manifest.*.asc")
+        # Without a folder of logs the folder there is emptied, not removed: it may be another one's.
+        logs = [] if (repository.root / LOGS).is_dir() else [f"{tmp}/none/"]
+        with self._failures("forget old logs"):
+            only = ("--existing", "--ignore-existing", "--delete", *ours, "--exclude=*")
+            self._rsync.copy([f"{repository.root}/", *logs], f"{self._place}/", *only)
+
     def _put_root(self, repository: Repository, generation: Generation, *, manifest: bool) -> None:
         """Files beside the distributions: keys and ``.repo`` files before the switch, signed records after it."""
         files = [
             str(path)
             for name, path in root_files(repository.root).items()
-            if (role_of(name) is Role.RECORD) == manifest
+            if role_of(name) is not Role.LOG and (role_of(name) is Role.RECORD) == manifest
         ]
         self._step(f"root files{' (records)' if manifest else ''} of {generation.distribution}")
         with self._failures("get keys and .repo files"):

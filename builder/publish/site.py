@@ -13,7 +13,6 @@ from builder.store.files import write_atomic
 
 SUPPORT = "support-matrix.json"  # in a generation
 Bytes: TypeAlias = bytes | Callable[[], bytes]  # the latter is asked when the file is written
-LOGS = "logs"  # at the top of a repository: logs/<name>.log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

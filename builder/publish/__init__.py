@@ -13,7 +13,7 @@ from builder.publish.generations import (
     rollback,
 )
 from builder.publish.integrity import IntegrityReport, verify_integrity
-from builder.publish.issue import is_due, issue
+from builder.publish.issue import is_due, is_newest, issue, issue_part, lifetime_of
 from builder.publish.key_files import key_files
 from builder.publish.manifest import SITE as SITE_MANIFEST
 from builder.publish.manifest import Terms, manifest_schemas
@@ -58,10 +58,13 @@ __all__ = [
     "current_generation",
     "find_generation",
     "is_due",
+    "is_newest",
     "is_site",
     "issue",
+    "issue_part",
     "issue_site",
     "key_files",
+    "lifetime_of",
     "manifest_schemas",
     "open_tar",
     "prove_transitions",

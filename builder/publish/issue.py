@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from builder.errors import PublishError
-from builder.publish.generations import RECORD, Repository
+from builder.publish.generations import RECORD, Generation, Repository
 from builder.publish.in_flight import FORMER, former_files
 from builder.publish.manifest import (
     MANIFEST,
@@ -83,6 +83,47 @@ def issue(
         path.unlink()
     sync_path(folder)
     return read_manifest(data)
+
+
+def is_newest(repository: Repository, generation: Generation) -> bool:
+    """Whether the manifest of a generation has the highest number that was given; False where it has none."""
+    manifest = _read(generation.path)
+    return manifest is not None and manifest.sequence == _last(repository, generation.distribution, generation.arch)
+
+
+def lifetime_of(generation: Generation) -> int:
+    """Seconds that the manifest of a generation was given; raises PublishError where it has none."""
+    manifest = _read(generation.path)
+    if manifest is None:
+        raise PublishError(f"{generation.path}: has no manifest", hint="repobuild publish gives it one")
+    return at(manifest.expires) - at(manifest.issued)
+
+
+def issue_part(
+    repository: Repository, of: Generation, folder: Path, digest: str, *, key: str, sign: Sign, terms: Terms
+) -> Manifest:
+    """Give a folder that holds some streams and kernels of a generation a manifest of its own, which says of which;
+    its number is one of the same sequence. Call while ``writing``; raises what ``issue`` raises.
+    """
+    record = json.loads((folder / RECORD).read_bytes())
+    number = max(_last(repository, of.distribution, of.arch) + 1, terms.sequence)
+    known = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
+    manifest = make_manifest(
+        module=str(record["module"]),
+        distribution=of.distribution,
+        arch=of.arch,
+        publication=digest,
+        part_of=of.digest,
+        key=key,
+        sequence=number,
+        terms=terms,
+        files=listed_files(folder, known),
+    )
+    data = manifest_bytes(manifest)
+    write_atomic(_counter(repository, of.distribution, of.arch), f"{number}\n".encode())
+    (folder / MANIFEST).write_bytes(data)
+    (folder / signature_name(data)).write_bytes(sign(folder / MANIFEST))
+    return manifest
 
 
 def listed_files(folder: Path, known: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:

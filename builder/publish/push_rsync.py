@@ -8,7 +8,7 @@ the switch finds its metadata and packages under the same addresses until they e
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -225,22 +225,16 @@ class _Push:
 
 
 def _stage(repository: Repository, generation: Generation, former: list[str], staged: Path) -> int:
-    """Link a generation and what former ones had beside it into a folder; returns how many files were added."""
-    staged.mkdir()
-    for top, folders, files in os.walk(generation.path):
-        inside = staged / Path(top).relative_to(generation.path)
-        for name in (*folders, *files):
-            path = Path(top, name)
-            if path.is_symlink():
-                (inside / name).symlink_to(path.readlink())
-            elif path.is_dir():
-                (inside / name).mkdir()
-            else:
-                link_file(path, inside / name)
+    """Link a generation and what former ones had beside it into a folder; returns how many files were added.
+
+    Not only what publishing keeps in a generation (in_flight.py): that counts publications, a target the days since its
+    own switches, and of those it may have seen others.
+    """
+    shutil.copytree(
+        generation.path, staged, symlinks=True, copy_function=lambda source, to: link_file(Path(source), to)
+    )
     added = 0
     for digest in former:
-        if not repository.place(digest).is_dir():
-            continue
         for name, path in own_files(repository.place(digest)):
             if is_immutable(name) and not (staged / name).exists():
                 link_file(path, staged / name)

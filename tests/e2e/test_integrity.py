@@ -117,7 +117,9 @@ def test_a_key_declared_for_a_day_takes_over_and_a_rollback_gets_a_new_number(wh
     assert signature_faults(sorted(job.published.glob("Packages/*/*.rpm")), [former], tmp_path / "k") == {}
     job.run("rollback", "lab9", overlap[:12])  # without the key: dnf follows, who verifies is told
     assert look(former, following, code=56)["error"]["code"] == "rolled-back"
-    assert any("support-matrix" in line for line in look(former, following, code=56, place=job.repo)["error"]["details"])
+    assert any(
+        "support-matrix" in line for line in look(former, following, code=56, place=job.repo)["error"]["details"]
+    )
     job.run("rollback", "lab9", overlap[:12], "--gnupghome", str(home))
     assert look(former, following)["sequence"] == 4
     top = look(former, following, place=job.repo)

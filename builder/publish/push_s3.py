@@ -9,7 +9,7 @@ takes a mixture. A failure there puts the former signature back.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from builder.errors import TargetError
 from builder.publish.clients import KEY_FILE
 from builder.publish.generations import Generation, Repository
-from builder.publish.manifest import SITE, is_of_manifest
+from builder.publish.manifest import MANIFEST, SITE, is_of_manifest, signature_name
 from builder.publish.order import Role, cache_control, is_immutable, role_of, upload_order
 from builder.publish.pushed import Pushed, refuse_other_bytes
 from builder.publish.target_state import TargetState, read_state, state_name, write_state
@@ -48,6 +48,7 @@ class S3Target:
         changed = state.current != generation.digest
         with self._failures("be listed"):
             sizes = self._bucket.sizes()
+        stale = {name for name in sizes if _may_go(name, prefix)} - self._signatures(prefix)
         missing = self._missing(files, fixed, state, sizes)
         expired = state.expired(now, keep)
         state = state.begin(generation.digest, fixed)
@@ -60,7 +61,7 @@ class S3Target:
         self._put_all({**early, **{n: files[n] for n in rest}})
         late = upload_order(name for name in roots if role_of(name) is Role.RECORD)
         self._put_all({name: roots[name] for name in late})
-        self._withdraw(name for name in sizes if _may_go(name, prefix) and name not in roots and name not in files)
+        self._withdraw(stale - roots.keys() - files.keys())
         state = state.switched(generation.digest, now)
         version = self._put_state(generation, state, version)
         self._remove(generation, state, tuple(d for d in expired if d != generation.digest), version)
@@ -110,6 +111,13 @@ class S3Target:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def _signatures(self, prefix: str) -> set[str]:
+        """Of the manifests that stand there now: who has just fetched one of them asks for its signature next."""
+        places = {MANIFEST: prefix, SITE: ""}
+        with self._failures("be read"):
+            found = {name: self._bucket.read(f"{folder}{name}") for name, folder in places.items()}
+        return {f"{places[name]}{signature_name(data, name)}" for name, data in found.items() if data is not None}
+
     def _put_logs(self, files: Mapping[str, Path]) -> None:
         """What the page beside them will link to, several at a time."""
         pool = ThreadPoolExecutor(_AT_ONCE)
@@ -118,12 +126,11 @@ class S3Target:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _withdraw(self, names: Iterable[str]) -> None:
-        gone = sorted(names)
-        if gone:
+    def _withdraw(self, names: Collection[str]) -> None:
+        if names:
             self._step("withdraw")
             with self._failures("forget old logs"):
-                self._bucket.remove(gone)
+                self._bucket.remove(sorted(names))
 
     def _create(self, name: str, path: Path, sha256: str) -> None:
         if file_sha256(path) != sha256:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from builder.errors import PublishError
 from builder.model.publication import PublicationContent
-from builder.publish.generations import RECORD
 from builder.publish.module_checks import read_default
+from builder.publish.record import RECORD
 from builder.publish.trees import read_named_streams, read_trees
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import ToolError
+from builder.publish.record import read_record
 from builder.store.files import link_file, sync_path, write_atomic
 from builder.tools.createrepo import read_repomd
 
 FORMER = "former.json"
-_RECORD = "publication.json"
 
 
 def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: bool = True) -> None:
@@ -50,7 +50,7 @@ def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: boo
     for folder in sorted(touched):
         sync_path(folder)
     if rows or (target / FORMER).exists():
-        write_atomic(target / FORMER, (json.dumps(rows, indent=1) + "\n").encode())
+        write_atomic(target / FORMER, (json.dumps(rows) + "\n").encode())
 
 
 def _has_place(target: Path, file: str) -> bool:
@@ -66,7 +66,7 @@ def former_files(generation: Path) -> dict[str, str]:
 def _own(generation: Path) -> dict[str, str]:
     """What a generation's own metadata and record name, with its sha256; nothing where they cannot be read."""
     try:
-        record = json.loads((generation / _RECORD).read_text())
+        record = read_record(generation)
         packages = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
         return dict(sorted({**packages, **dict(_metadata(generation))}.items()))
     except (OSError, ValueError, KeyError, TypeError, ToolError):

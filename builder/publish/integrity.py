@@ -10,10 +10,10 @@ from pathlib import Path
 
 from builder.errors import ContentsError, MixedError, UntrustedError, VerifyError
 from builder.publish.faults import Fault, verify_error
-from builder.publish.generations import RECORD
 from builder.publish.issue import files_below
 from builder.publish.looking import PART, Look, look_until_still
 from builder.publish.manifest import MANIFEST, MAX_SIGNATURE, Manifest, read_manifest, signature_name
+from builder.publish.record import RECORD
 from builder.publish.seen import SeenFile
 from builder.publish.verify import PublicationReport, verify_publication
 from builder.tools.gpg import detached_fault, trusted_fault
@@ -133,8 +133,7 @@ class _Look(Look[Manifest]):
                 yield Fault(f"{path}: has other bytes in the metadata than in the manifest", MixedError)
         folder = self.location.folder
         if folder is not None:
-            names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
-            more = [name for name in names if name not in listed]
+            more = [name for name, _entry in files_below(folder) if name not in listed]
             former = self._former(folder) if more else {}
             for name in more:
                 if former.get(name) != file_sha256(folder / name):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from builder.publish.generations import RECORD, Repository
+from builder.publish.generations import Repository
 from builder.publish.order import Role, role_of
+from builder.publish.record import RECORD
 from builder.publish.tree_files import root_files
 from builder.store.files import write_atomic
 

@@ -16,7 +16,7 @@ from builder.publish.manifest import (
     Terms,
     at,
     is_of_manifest,
-    manifest_bytes,
+    list_bytes,
     read_list,
     signature_name,
     text_of,
@@ -44,17 +44,19 @@ def issue_site(repo: Path, *, key: str, sign: Sign, terms: Terms) -> bool:
         if former is not None and _holds(former, files, current, key, terms, last):
             return False
         number = max(last + 1, terms.sequence)
-        manifest = SiteManifest(
-            schema=1,
-            key=key,
-            sequence=number,
-            issued=text_of(terms.now),
-            expires=text_of(terms.now + terms.lifetime),
-            files=files,
-            publications=current,
+        data = list_bytes(
+            {
+                "schema": 1,
+                "key": key,
+                "sequence": number,
+                "issued": text_of(terms.now),
+                "expires": text_of(terms.now + terms.lifetime),
+                "files": [file.model_dump() for file in files],
+                "publications": [one.model_dump() for one in current],
+            }
         )
         write_atomic(repository.generations / _COUNTER, f"{number}\n".encode())
-        _write(repository, manifest_bytes(manifest), sign)
+        _write(repository, data, sign)
         return True
 
 

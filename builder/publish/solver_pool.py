@@ -11,8 +11,8 @@ import solv
 
 from builder.errors import ToolError
 from builder.model.naming import COMPAT32_ARCHES, repository_arch
-from builder.publish.generations import RECORD
 from builder.publish.module_checks import OWN, IndexedStream, read_index
+from builder.publish.record import RECORD
 from builder.publish.solvables import BY_EVR, atoms, copy, kernels_of, offer, plays, requirements
 from builder.publish.trees import read_named_streams, read_trees
 from builder.tools.createrepo import read_repomd

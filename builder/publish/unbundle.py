@@ -13,10 +13,11 @@ from builder.model.publication import Publication
 from builder.publish.bundle import FILES, POOL_LINK, BundledFile, Manifest, open_tar, trusted_manifest
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import reuse_faults
-from builder.publish.generations import RECORD, Generation, Repository, read_generation
+from builder.publish.generations import Generation, Repository, read_generation
 from builder.publish.integrity import verify_integrity
 from builder.publish.issue import files_below
 from builder.publish.manifest import MANIFEST, read_manifest, signature_name
+from builder.publish.record import RECORD
 from builder.publish.trees import STREAMS
 from builder.publish.verify import verify_publication
 from builder.store.files import link_file, sync_path, sync_tree, write_atomic
@@ -159,7 +160,7 @@ def _renew(folder: Path, place: Path) -> None:
     former = (place / MANIFEST).read_bytes() if (place / MANIFEST).is_file() else None
     if former is not None and read_manifest(former).sequence >= read_manifest(data).sequence:
         return
-    names = {path.relative_to(folder).as_posix() for path in files_below(folder)}
+    names = {name for name, _entry in files_below(folder)}
     for name in (*sorted(names), signature_name(data)):
         if not (place / name).exists():
             link_file(folder / name, place / name)
@@ -169,9 +170,9 @@ def _renew(folder: Path, place: Path) -> None:
     for path in place.glob(f"{Path(MANIFEST).stem}.*"):
         if path.name not in kept:
             path.unlink()
-    for path in files_below(place):
-        if path.relative_to(place).as_posix() not in names:
-            path.unlink()
+    for name, _entry in list(files_below(place)):
+        if name not in names:
+            (place / name).unlink()
     sync_path(place)
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from builder.errors import ContentsError, MixedError, UntrustedError, VerifyError
 from builder.publish.faults import Fault, verify_error, within
 from builder.publish.integrity import IntegrityReport, verify_integrity
-from builder.publish.location import Location, MissingFileError
+from builder.publish.location import Location
 from builder.publish.looking import Look, look_until_still
-from builder.publish.manifest import MANIFEST, MAX_BYTES, SITE, SiteManifest, is_of_manifest
+from builder.publish.manifest import MANIFEST, SITE, SiteManifest, is_of_manifest
 from builder.publish.order import Role, role_of
 from builder.publish.seen import SeenFile
 from builder.publish.tree_files import root_files
 
 _OF = "site"
+_REPOMD = "repodata/repomd.xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +32,7 @@ class SiteReport:
 def is_site(location: str, tmp: Path) -> bool:
     """Whether a place is the top of a repository with a signed list, and no publication."""
     place = Location(location, tmp)
-
-    def has(href: str) -> bool:
-        try:
-            with place.open(href, limit=MAX_BYTES):
-                return True
-        except MissingFileError:
-            return False
-
-    return not has(MANIFEST) and not has("repodata/repomd.xml") and has(SITE)
+    return not place.holds(MANIFEST) and not place.holds(_REPOMD) and place.holds(SITE)
 
 
 def verify_site(

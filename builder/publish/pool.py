@@ -16,11 +16,7 @@ from builder.store import Derived
 from builder.store.files import link_file
 from builder.tools.blocks import blocks_of
 from builder.tools.rpms import read_artifact
-from builder.tools.run import run
 
-_MANY = 1000  # RPMs that are worth a process for their links
-_BATCH = 1000  # links a process: the names are its arguments
-_TIMEOUT = 600  # seconds
 _READ = "read"  # kind of rows: bytes and NEVRA were looked at
 
 
@@ -81,31 +77,8 @@ def _identity(state: os.stat_result) -> str:
     return f"{state.st_dev} {state.st_ino} {state.st_size} {state.st_mtime_ns}"
 
 
-def link_many(folder: Path, expected: Mapping[str, Artifact]) -> None:
-    """Link RPMs to their places (keys) below a folder on another processor, as far as ``ln`` can; few are left alone.
-
-    Takes nothing from ``fill_pool``, which makes what is missing and looks at all: ten thousand links take an eighth of
-    a second of the kernel, in which metadata can be written.
-    """
-    if len(expected) < _MANY:
-        return
-    places: dict[str, list[str]] = {}
-    for href, artifact in expected.items():
-        place, _, name = href.rpartition("/")
-        source = str(artifact.path)
-        if source.endswith(f"/{name}"):
-            places.setdefault(place, []).append(source)
-    for place, sources in places.items():
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(sources), _BATCH):
-            argv = ("ln", f"--target-directory={folder / place}", "--", *sources[start : start + _BATCH])
-            run(argv, timeout=_TIMEOUT, ok=range(256))
-
-
 def fill_pool(folder: Path, expected: Mapping[str, Artifact], derived: Derived) -> list[Path]:
     """Link the RPMs to their places (keys) below a folder, readable for all; returns those that had to be copied.
-
-    What ``link_many`` put there is taken, and looked at like all others.
 
     Raises PublishError for one that is not there, or has not the bytes and the NEVRA that it is said to have.
     """
@@ -114,12 +87,11 @@ def fill_pool(folder: Path, expected: Mapping[str, Artifact], derived: Derived) 
     for href, artifact in expected.items():
         target = f"{folder}/{href}"  # no Path: they are ten thousand
         try:
-            state = os.stat(target)  # noqa: PTH116
-        except FileNotFoundError:
-            if not _link(artifact, target):
+            if not link_file(artifact.path, target):
                 copied.append(Path(target))
-            state = os.stat(target)  # noqa: PTH116
-        states[artifact.sha256] = state
+        except FileNotFoundError as exc:
+            raise PublishError(f"{artifact.nevra}: {artifact.path} is not there") from exc
+        states[artifact.sha256] = state = os.stat(target)  # noqa: PTH116
         if state.st_mode & 0o7777 != 0o644:  # whatever the umask: a web server of another user reads it
             os.chmod(target, 0o644)  # noqa: PTH101
     unchanged = Unchanged(derived, _READ)
@@ -136,13 +108,6 @@ def fill_pool(folder: Path, expected: Mapping[str, Artifact], derived: Derived) 
             raise PublishError(f"{artifact.path}: its bytes are not those that were signed")
     unchanged.remember(read)
     return copied
-
-
-def _link(artifact: Artifact, target: str) -> bool:
-    try:
-        return link_file(artifact.path, target)
-    except FileNotFoundError as exc:
-        raise PublishError(f"{artifact.nevra}: {artifact.path} is not there") from exc
 
 
 def _read(path: Path, artifact: Artifact) -> str:

@@ -23,7 +23,7 @@ from builder.publish.issue import is_due, issue
 from builder.publish.key_files import check_key, key_files
 from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
-from builder.publish.pool import fill_pool, link_many
+from builder.publish.pool import fill_pool
 from builder.publish.record import RECORD
 from builder.publish.trees import stream_rows, write_trees
 from builder.store import Derived
@@ -204,28 +204,17 @@ def _build(
     """Fill a folder aside, prove it, and rename it to its digest."""
     subject = f"{content.distribution}/{content.arch}"
     with repository.aside() as folder, ThreadPoolExecutor(max_workers=1) as beside:
-        linked = beside.submit(link_many, folder, expected)
         fault = beside.submit(modulemd_fault, modules) if modules is not None else None
+        copied = fill_pool(folder, expected, derived)
         try:
             if content.delivery is Delivery.BRANCH_REPOS:
-                linked.result()
-                copied = fill_pool(folder, expected, derived)
                 written = write_trees(folder, content, _place, epoch=epoch, derived=derived)
             else:
+                known = {href: artifact.sha256 for href, artifact in expected.items()}
+                errata, hrefs = updateinfo_of(content), list(expected)
                 written = [
-                    write_metadata(
-                        folder,
-                        list(expected),
-                        modules,
-                        epoch=epoch,
-                        updateinfo=updateinfo_of(content),
-                        known={href: artifact.sha256 for href, artifact in expected.items()},
-                        sources={href: artifact.path for href, artifact in expected.items()},
-                        derived=derived,
-                    )
+                    write_metadata(folder, hrefs, modules, epoch=epoch, updateinfo=errata, known=known, derived=derived)
                 ]
-                linked.result()
-                copied = fill_pool(folder, expected, derived)
         except ToolError as exc:
             raise PublishError(f"{subject}: {exc.message}") from exc
         if fault is not None and (said := fault.result()) is not None:

@@ -153,9 +153,9 @@ class _Looking:
         """The trees that the publication says it has; none for other deliveries."""
         try:
             with self.location.open(RECORD) as path:
-                record = path.read_bytes()
+                record = json.loads(path.read_bytes())
                 self.named = next(iter(read_named_streams(record)), None)
-                self.omitted = frozenset(json.loads(record).get("omitted", ()))
+                self.omitted = frozenset(record.get("omitted", ()))
                 return read_trees(record)
         except MissingFileError:
             return ()

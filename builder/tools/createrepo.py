@@ -68,21 +68,19 @@ def write_metadata(
     epoch: int,
     updateinfo: bytes | None = None,
     known: Mapping[str, str] | None = None,
-    sources: Mapping[str, Path] | None = None,
     derived: Derived | None = None,
 ) -> Path:
     """Write ``repodata/`` for the RPMs of a folder, one modules document file and one updateinfo.xml (None: none).
 
     Returns repomd.xml.
     ``known`` gives the sha256 of files by href. What ``derived`` holds of such a file is taken from there and the file
-    is not read: whoever says it vouches for the bytes. ``sources`` gives where files lie that are not in the folder
-    yet, by href. Byte-identical for equal input, whatever is held.
+    is not read: whoever says it vouches for the bytes. Byte-identical for equal input, whatever is held.
     Raises ToolError naming a file that is no RPM, or that is another than ``known`` says.
     """
     derived = Derived() if derived is None else derived
     repodata = folder / "repodata"
     repodata.mkdir(mode=0o755)
-    described = _Described(folder, known or {}, sources or {}, derived)
+    described = _Described(folder, known or {}, derived)
     blocks = blocks_of([described.key(href) for href in sorted(hrefs)])
     paths = {}
     for kind in _WRITERS:
@@ -107,19 +105,14 @@ def write_metadata(
 class _Described:
     """What metadata say of each RPM of a folder. An RPM's key is its sha256 and its href: they determine the text."""
 
-    def __init__(self, folder: Path, known: Mapping[str, str], sources: Mapping[str, Path], derived: Derived) -> None:
+    def __init__(self, folder: Path, known: Mapping[str, str], derived: Derived) -> None:
         self.folder = folder
         self.known = known
-        self.sources = sources
         self.derived = derived
 
     def key(self, href: str) -> str:
         """By which the texts of an RPM are kept."""
-        return f"{self.known.get(href) or file_sha256(self.path(href))} {href}"
-
-    def path(self, href: str) -> Path:
-        """Where an RPM can be read."""
-        return self.sources.get(href) or self.folder / href
+        return f"{self.known.get(href) or file_sha256(self.folder / href)} {href}"
 
     def texts(self, kind: str, keys: Sequence[str]) -> dict[str, bytes]:
         """The texts of these keys in the file of that kind; RPMs of which none is kept are read."""
@@ -129,9 +122,9 @@ class _Described:
             made: dict[str, dict[str, bytes]] = {each: {} for each in _WRITERS}
             for key in absent[start : start + _BATCH]:
                 sha256, _, href = key.partition(" ")
-                package = load_package(self.path(href), href)
+                package = load_package(self.folder / href, href)
                 if package.pkgId != sha256:
-                    raise ToolError(f"{self.path(href)}: its bytes are not those that were signed")
+                    raise ToolError(f"{self.folder / href}: its bytes are not those that were signed")
                 for each, dump in _DUMPS.items():
                     made[each][key] = dump(package).encode()
             for each, values in made.items():
@@ -162,8 +155,6 @@ def _record(kind: str, path: Path, epoch: int) -> createrepo_c.RepomdRecord:
 
 def load_package(path: Path, href: str) -> createrepo_c.Package:
     """An RPM's header for metadata; the file's own time is its build time, wherever the file was copied to."""
-    if not path.is_file():
-        raise ToolError(f"{path} is not there")
     try:
         package = createrepo_c.package_from_rpm(
             str(path), checksum_type=createrepo_c.SHA256, location_href=href, changelog_limit=_CHANGELOGS

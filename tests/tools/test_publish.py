@@ -351,8 +351,9 @@ def test_bytes_that_rotted_in_the_store_are_found_before_publishing(shop: Shop, 
         path.write_bytes(data)
         rotten[key] = replace(shop.rpms[key], path=path)
     (tmp_path / "lose.rpm").unlink()
-    for change, fault in (("flip", "its bytes are not those that were signed"), ("lose", r"lose\.rpm is not there")):
-        one = {key: rpm for key, rpm in rotten.items() if rpm.path.stem == change}
-        with pytest.raises(PublishError, match=fault):
-            put(shop, two_streams({**shop.rpms, **one}), tmp_path / "repo")
+    with pytest.raises(PublishError, match=r"lose\.rpm is not there"):
+        put(shop, two_streams(rotten), tmp_path / "repo")
+    rotten["nvidia-driver-550.163.01-1.lab9"] = shop.rpms["nvidia-driver-550.163.01-1.lab9"]
+    with pytest.raises(PublishError, match="its bytes are not those that were signed"):
+        put(shop, two_streams(rotten), tmp_path / "repo")
     assert read_artifact(shop.rpms["nvidia-driver-535.261.03-1.lab9"].path).sha256

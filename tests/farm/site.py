@@ -69,9 +69,17 @@ def exchange_in(folder: Path) -> SharedStore:
 
 
 @contextmanager
-def farm(address: str, folder: Path, name: str, *, patience: float = PATIENCE, turns: int = 8) -> Iterator[Farm]:
+def farm(
+    address: str,
+    folder: Path,
+    name: str,
+    *,
+    patience: float = PATIENCE,
+    turns: int = 8,
+    exchange: SharedStore | None = None,
+) -> Iterator[Farm]:
     """A run's farm, with a store of its own; runs in one folder share what they exchange."""
-    exchange = exchange_in(folder)
+    exchange = exchange or exchange_in(folder)
     client = Client(address, set_as_default=False, timeout=PATIENCE)
     recipe = Recipe(builder="host", recipe=RECIPE, mock_config=lambda _what: "")
     with Store.open(folder / name) as store:

@@ -76,7 +76,7 @@ def _connect(address: str) -> Client:
 async def _reach(address: str) -> None:
     """Say hello to a scheduler: a Client that cannot leaves a thread behind, which ends with a traceback of its own."""
     from distributed import Security  # noqa: PLC0415  an extra
-    from distributed.comm import connect  # noqa: PLC0415
+    from distributed.comm.core import connect  # noqa: PLC0415
 
     comm = await connect(address, timeout=_CONNECT, **Security().get_connection_args("client"))
     comm.abort()

@@ -21,7 +21,7 @@ from builder.pipeline.settings import Settings
 from builder.pipeline.specs import make_job
 from builder.pipeline.workshop import fetch_sources, make_buildroots
 from builder.render import objects_of
-from builder.store import Store, read_result, remove_tree
+from builder.store import Store, remove_tree
 from builder.tools.run import run
 from tests.lab.light import make_light
 
@@ -36,8 +36,8 @@ def _prepare(tmp: Path, _stack: ExitStack) -> Sides:
     drivers = make_light(VERSIONS)
     settings = make_settings(tmp, drivers, kernels=KERNELS)
     _program(settings, "fetch")
-    _build(settings)
-    packages = _results(settings)
+    cells = _build(settings)
+    results = _results(settings)
     trees = {}
     for driver in drivers:
         (tmp / driver.version).mkdir()
@@ -48,11 +48,11 @@ def _prepare(tmp: Path, _stack: ExitStack) -> Sides:
     hosts = make_dkms_hosts(place, lab(), lab().kernels[:KERNELS], trees, modules)
 
     def ours(folder: Path, clock: Clock) -> Collection[str]:
-        _forget(settings)
+        _forget(settings, cells)
         with clock.timed():
             _build(settings)
-        if _results(settings) != packages:
-            raise BenchmarkError(f"{_results(settings)} results instead of {packages}")
+        if _results(settings) != results:
+            raise BenchmarkError(f"{_results(settings)} results instead of {results}")
         return _compiled(settings, folder)
 
     def peer(folder: Path, clock: Clock) -> Collection[str]:
@@ -66,12 +66,13 @@ def _prepare(tmp: Path, _stack: ExitStack) -> Sides:
     return Sides(ours=ours, peer=peer)
 
 
-def _build(settings: Settings) -> None:
-    """All cells, and nothing that is not a cell: packages around drivers are no work of DKMS."""
+def _build(settings: Settings) -> set[str]:
+    """All cells, and the packages around drivers where they are not there yet; returns the keys of the cells."""
     built = json.loads(_program(settings, "build", "--json", "--select", "*-open@*"))["units"]
-    kinds = [unit["kind"] for unit in built if unit["kind"] == PackageKind.KMOD.value]
-    if len(kinds) != CELLS:
-        raise BenchmarkError(f"{len(kinds)} cells were built, not {CELLS}")
+    cells = {str(unit["key"]) for unit in built if unit["kind"] == PackageKind.KMOD.value}
+    if len(cells) != CELLS:
+        raise BenchmarkError(f"{len(cells)} cells were built, not {CELLS}")
+    return cells
 
 
 def _program(settings: Settings, verb: str, *more: str) -> str:
@@ -83,11 +84,9 @@ def _results(settings: Settings) -> int:
     return len(list((settings.work / "store/results").iterdir()))
 
 
-def _forget(settings: Settings) -> None:
+def _forget(settings: Settings, cells: Collection[str]) -> None:
     """As if no cell was ever compiled; packages around drivers are kept, which are made once for all kernels."""
     with Store.open(settings.work) as store:
-        results = [read_result(folder) for folder in (settings.work / "store/results").iterdir()]
-        cells = {result.key for result in results if ":" not in result.unit_id}  # packages: name:version@…
         for key in cells:
             store.remove_folder("results", key)
         store.ledger.forget(cells, (), ())

@@ -135,7 +135,7 @@ def cells_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tu
 
 
 def _of_its_drivers(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> Iterator[UnitOutcome]:
-    """Good outcomes of a stream's drivers in id order; every stream asks it of all there are, so cheap questions first."""
+    """Good outcomes of a stream's drivers in id order; each stream asks it of all units, so cheap questions first."""
     versions = {driver.version for driver in plan.drivers}
     found = [
         (unit_id, outcome)

@@ -20,6 +20,8 @@ from benchmarks.conftest import conftest_cells
 from benchmarks.dask_cells import DASK_CELLS
 from benchmarks.harness import Benchmark, Result, measure
 from benchmarks.join import join_benchmarks
+from benchmarks.large_run import LARGE_RUN
+from benchmarks.many_cells import MANY_CELLS
 from benchmarks.metadata import METADATA
 from benchmarks.repeat import REPEAT
 from benchmarks.scale import MAKECACHE, METADATA_UPDATE, PLAN, PUBLISH, REUSE
@@ -38,8 +40,10 @@ ALL = (
     TRANSITIONS,
     PLAN,
     REUSE,
+    LARGE_RUN,
     LIGHT,
     LIGHT_DKMS,
+    MANY_CELLS,
     REPEAT,
     DASK_CELLS,
 )

@@ -130,7 +130,7 @@ def _cell_side(shop: Workshop, job: Job, answers: bytes) -> Side:
             against = next((o.path for o in objects if o.sha256 == module.object_sha256), None)
             image = unpack_module(module.path, against, folder)
             (folder / f"modules/{module.name}.ko").write_bytes(image)
-        return _describe(sorted((folder / "modules").iterdir()))
+        return describe(sorted((folder / "modules").iterdir()))
 
     return ours
 
@@ -140,7 +140,7 @@ def _make_side(job: Job) -> Side:
 
     def peer(folder: Path, clock: Clock) -> Collection[str]:
         clock.add(_plain(job, folder, memory))
-        return _describe(sorted(folder.glob("*.ko")))
+        return describe(sorted(folder.glob("*.ko")))
 
     return peer
 
@@ -159,7 +159,7 @@ def _dkms_side(tmp: Path, which: Which, job: Job) -> Side:
         clock.add(dkms_build(host))
         for path in built_modules(host):
             shutil.copyfile(path, folder / path.name)
-        return _describe(sorted(folder.glob("*.ko*")))
+        return describe(sorted(folder.glob("*.ko*")))
 
     return peer
 
@@ -219,7 +219,7 @@ def _available() -> int:
     return int(found[1]) << 10 if found else 0
 
 
-def _describe(modules: Sequence[Path]) -> list[str]:
+def describe(modules: Sequence[Path]) -> list[str]:
     """Name, version, vermagic and dependencies of each module: what two builds of one tree must have in common."""
     fields = ("version", "vermagic", "depends", "license")
     told = {p: [run(["modinfo", "-F", f, p], timeout=60).stdout.strip() for f in fields] for p in modules}

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,15 +50,32 @@ def make_dkms_host(
     folder: Path, distro: LabDistro, kernel: LabKernel, tree: Path, version: str, modules: Sequence[str] = MODULES
 ) -> DkmsHost:
     """Install a client root below ``folder`` and register ``tree`` with a dkms.conf as NVIDIA's installer writes."""
-    packages = [f"{p.name}-{p.evr}" for p in (kernel.core, kernel.devel)]
+    (host,) = make_dkms_hosts(folder, distro, [kernel], {version: tree}, modules)
+    return host
+
+
+def make_dkms_hosts(
+    folder: Path,
+    distro: LabDistro,
+    kernels: Sequence[LabKernel],
+    trees: Mapping[str, Path],
+    modules: Sequence[str] = MODULES,
+) -> list[DkmsHost]:
+    """One client root with several kernels and driver trees (by version): each kernel with each driver."""
+    packages = [f"{p.name}-{p.evr}" for kernel in kernels for p in (kernel.core, kernel.devel)]
     wanted = [*packages, "dkms", "gcc", "make", "elfutils-libelf-devel", "openssl"]
     (folder / "none").mkdir()
     client = make_client(folder / "root", distro, folder / "none", wanted)
-    place = client.root / f"usr/src/nvidia-{version}"
-    shutil.copytree(tree, place, symlinks=True)
-    (place / "dkms.conf").write_text(_configuration(version, modules))
-    client.run("dkms", "add", "-m", "nvidia", "-v", version)
-    return DkmsHost(client=client, release=kernel.release, version=version, modules=tuple(modules))
+    for version, tree in trees.items():
+        place = client.root / f"usr/src/nvidia-{version}"
+        shutil.copytree(tree, place, symlinks=True)
+        (place / "dkms.conf").write_text(_configuration(version, modules))
+        client.run("dkms", "add", "-m", "nvidia", "-v", version)
+    return [
+        DkmsHost(client=client, release=kernel.release, version=version, modules=tuple(modules))
+        for kernel in kernels
+        for version in trees
+    ]
 
 
 def _configuration(version: str, modules: Sequence[str]) -> str:

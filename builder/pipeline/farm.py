@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from builder.errors import BuildError, InterruptedRunError, SchedulerLostError, WorkersError
 from builder.pipeline.compilation import Compilation
+from builder.pipeline.farm_mail import Mail
 from builder.pipeline.orders import (
     Order,
     Reply,
@@ -118,9 +119,11 @@ class Farm:
         self._workers: dict[str, dict[str, float]] = {}  # resources by address
         self._looking = threading.Lock()
         self._looked = float("-inf")
+        self._mail = Mail(client, exchange.identity)
 
     def close(self) -> None:
         """Let the workers go; what they do for this run is stopped."""
+        self._mail.close()
         with suppress(Exception):  # a cluster that is gone already
             self._client.close(timeout=2)
         with suppress(Exception):
@@ -205,32 +208,27 @@ class Farm:
         return reply
 
     def _send(self, order: Order, memory: int) -> Reply:
-        from builder.pipeline.farm_worker import compile_order  # noqa: PLC0415  needs the extra
-
         unit_id = order.what.build.unit_id
         resources = self._fitting(order, memory)
         # One key for one content and store: of two runs that order it at once both get the one result.
         key = f"repobuild-{order.tag}-{self._exchange.identity}"
-        future = self._submit(compile_order, order, key, resources)
+        try:
+            future = self._mail.order(order, key, resources)
+        except Exception as exc:
+            self._mail.forget(key)
+            raise _lost(exc) from exc
         ended = threading.Event()
         future.add_done_callback(lambda _future: ended.set())
         try:
             with self._turns.given_back():
                 self._wait(unit_id, ended, resources)
-            return _result(unit_id, future)
+            return _result(unit_id, future, self._mail.reply(key))
         finally:
+            self._mail.forget(key)
             if not future.done():
                 with suppress(Exception):  # whatever is wrong with the cluster was told
                     future.cancel()
             future.release()
-
-    def _submit(
-        self, task: Callable[[Order], Reply], order: Order, key: str, resources: dict[str, float]
-    ) -> Future[Reply]:
-        try:
-            return self._client.submit(task, order, key=key, resources=resources, pure=False)
-        except Exception as exc:
-            raise _lost(exc) from exc
 
     def _wait(self, unit_id: str, ended: threading.Event, resources: dict[str, float]) -> None:
         alone = None  # since when no worker fits
@@ -325,11 +323,16 @@ def _lost(exc: BaseException) -> SchedulerLostError:
     )
 
 
-def _result(unit_id: str, future: Future[Reply]) -> Reply:
-    """What a future that has ended holds; raises BuildError, WorkersError, SchedulerLostError."""
+def _result(unit_id: str, future: Future[Reply], heard: Reply | None) -> Reply:
+    """What a future that has ended holds, or was heard of it already: asking costs more than the whole order.
+
+    Raises BuildError, WorkersError, SchedulerLostError.
+    """
     from distributed import KilledWorker  # noqa: PLC0415  an extra
 
     if future.status == "finished":
+        if heard is not None:
+            return heard
         try:
             reply = future.result()
         except Exception as exc:

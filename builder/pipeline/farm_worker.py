@@ -28,7 +28,7 @@ from builder.model.matrix import Chroot
 from builder.model.sources import Buildroot
 from builder.pipeline.compilation import compile_into
 from builder.pipeline.events import ignore
-from builder.pipeline.orders import Order, Reply, failed_of, identity, with_workset
+from builder.pipeline.orders import Order, Reply, as_message, failed_of, identity, topic_of, with_workset
 from builder.pipeline.shared_builder import SharedBuilder
 from builder.pipeline.workers import Slot, in_slot
 from builder.store import SharedStore, Store, open_place
@@ -160,13 +160,16 @@ def compile_order(order: Order) -> Reply:
             failed = failed_of(exc)
             with suppress(RepobuildError):
                 _give_logs(here, order)
-    return Reply(
+    reply = Reply(
         worker=str(get_worker().address),
         seconds=round(time.monotonic() - started, 2),
         memory=slot.supervision.peak,
         jobs=slot.jobs,
         failed=failed,
     )
+    if failed is None:  # an event is there before Dask says that the task is done, and nobody needs to ask for it
+        get_worker().log_event(topic_of(here.shared(order.store).identity), as_message(key, reply))
+    return reply
 
 
 def _compile(here: BuildWorker, order: Order) -> None:

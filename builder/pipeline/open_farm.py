@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import tempfile
@@ -23,6 +24,11 @@ if TYPE_CHECKING:  # an extra
 
 _CONNECT = 20.0  # seconds
 PRELOAD = "builder.pipeline.farm_worker"
+QUIET = {  # Dask watches itself 50 times a second in each process, more than all that a cell costs it
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.profile.enabled": False,
+}
 
 
 def open_farm(settings: Settings, store: Store, builder: Builder, retry: Retry) -> Farm | None:
@@ -58,6 +64,7 @@ def _connect(address: str) -> Client:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is wrong is told by us
     try:
+        asyncio.run(_reach(address))
         return Client(address, timeout=_CONNECT, set_as_default=False, name="repobuild")
     except Exception as exc:
         raise SchedulerLostError(
@@ -66,9 +73,19 @@ def _connect(address: str) -> Client:
         ) from exc
 
 
+async def _reach(address: str) -> None:
+    """Say hello to a scheduler: a Client that cannot leaves a thread behind, which ends with a traceback of its own."""
+    from distributed import Security  # noqa: PLC0415  an extra
+    from distributed.comm.core import connect  # noqa: PLC0415
+
+    comm = await connect(address, timeout=_CONNECT, **Security().get_connection_args("client"))
+    comm.abort()
+
+
 def _open_local(settings: Settings, store: Store, builder: Builder, retry: Retry) -> Farm:
     """One worker process on this machine, with its own work folder, and a folder for what travels."""
-    from distributed import LocalCluster  # noqa: PLC0415  an extra
+    import dask  # noqa: PLC0415  an extra
+    from distributed import LocalCluster  # noqa: PLC0415
 
     folder = Path(tempfile.mkdtemp(prefix="dask-", dir=store.work / "tmp"))
     url = (folder / "exchange").as_uri()
@@ -76,17 +93,18 @@ def _open_local(settings: Settings, store: Store, builder: Builder, retry: Retry
     exchange = SharedStore(open_place(url), url, _silent, required=True)
     exchange.connect(make=True)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    cluster = LocalCluster(
-        n_workers=1,
-        threads_per_worker=settings.jobs or max(1, processors() // 2),
-        processes=True,
-        dashboard_address=None,
-        memory_limit=0,  # Dask's own: it knows nothing of the processes of a build
-        local_directory=str(folder),
-        silence_logs=logging.CRITICAL,
-        preload=[PRELOAD],
-        preload_argv=[["--work", str(store.work / "workers"), "--builder", builder.name]],
-    )
+    with dask.config.set(QUIET):  # of this process, whose scheduler it is, and of the worker it starts
+        cluster = LocalCluster(
+            n_workers=1,
+            threads_per_worker=settings.jobs or max(1, processors() // 2),
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,  # Dask's own: it knows nothing of the processes of a build
+            local_directory=str(folder),
+            silence_logs=logging.CRITICAL,
+            preload=[PRELOAD],
+            preload_argv=[["--work", str(store.work / "workers"), "--builder", builder.name]],
+        )
 
     def close() -> None:
         cluster.close(timeout=10)

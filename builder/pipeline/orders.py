@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +59,24 @@ class Reply:
     memory: int  # bytes: largest of its processes together
     jobs: int  # make -j that it had
     failed: Failed | None = None
+
+
+def topic_of(store: str | None) -> str:
+    """Where workers say what they are done with, to all runs whose files go through the store of that id."""
+    return f"repobuild-{store}"
+
+
+def as_message(key: str, reply: Reply) -> dict[str, object]:
+    """A reply of a task that went well, for Dask's events."""
+    return {"key": key, **{name: value for name, value in asdict(reply).items() if name != "failed"}}
+
+
+def from_message(message: object) -> tuple[str, Reply] | None:
+    """The task's key and the reply; None for what is no such message."""
+    names = {field.name for field in fields(Reply)} - {"failed"}
+    if not isinstance(message, dict) or set(message) != {"key", *names}:
+        return None
+    return str(message["key"]), Reply(**{name: message[name] for name in names})
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import Distribution, Driver, Flavor, Kmods, Matrix, Profile, Stream
@@ -118,10 +119,8 @@ def units_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tu
     stream = plan.stream
     return tuple(
         outcome
-        for _, outcome in sorted(outcomes.items())
-        if outcome.ok
-        and outcome.unit.driver in plan.drivers
-        and outcome.unit.label == (stream.label if outcome.unit.distribution.plain else None)
+        for outcome in _of_its_drivers(plan, outcomes)
+        if outcome.unit.label == (stream.label if outcome.unit.distribution.plain else None)
         and (outcome.unit.label is not None or belongs(outcome.unit, stream))
     )
 
@@ -130,12 +129,20 @@ def cells_of_stream(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> tu
     """Outcomes of the cells whose modules a stream carries, in whatever package, in id order."""
     return tuple(
         outcome
-        for _, outcome in sorted(outcomes.items())
-        if outcome.ok
-        and outcome.unit.kind is PackageKind.KMOD
-        and outcome.unit.driver in plan.drivers
-        and belongs(outcome.unit, plan.stream)
+        for outcome in _of_its_drivers(plan, outcomes)
+        if outcome.unit.kind is PackageKind.KMOD and belongs(outcome.unit, plan.stream)
     )
+
+
+def _of_its_drivers(plan: StreamPlan, outcomes: Mapping[str, UnitOutcome]) -> Iterator[UnitOutcome]:
+    """Good outcomes of a stream's drivers in id order; each stream asks it of all units, so cheap questions first."""
+    versions = {driver.version for driver in plan.drivers}
+    found = [
+        (unit_id, outcome)
+        for unit_id, outcome in outcomes.items()
+        if outcome.unit.driver.version in versions and outcome.ok and outcome.unit.driver in plan.drivers
+    ]
+    return (outcome for _, outcome in sorted(found, key=itemgetter(0)))
 
 
 def offered_profiles(

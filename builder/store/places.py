@@ -123,35 +123,38 @@ class FolderPlace:
 
     def put(self, source: Path | bytes, name: str) -> None:
         """See Place."""
-        with _failures(self._root / name), self._fresh(name) as fresh:
+        target = self._root / name
+        with _failures(target), self._fresh(target.parent) as fresh:
             if isinstance(source, bytes):
                 fresh.write_bytes(source)
             else:
                 shutil.copyfile(source, fresh)
             sync_path(fresh)
-            fresh.replace(self._root / name)
-            sync_path((self._root / name).parent)
+            fresh.replace(target)  # its folder is not synced: what a power cut takes is put anew
 
     def create(self, name: str, data: bytes) -> bool:
         """See Place."""
-        with _failures(self._root / name), self._fresh(name) as fresh:
+        target = self._root / name
+        with _failures(target), self._fresh(target.parent) as fresh:
             fresh.write_bytes(data)
             sync_path(fresh)
             try:
-                os.link(fresh, self._root / name)
+                os.link(fresh, target)
             except FileExistsError:
                 return False
-            sync_path((self._root / name).parent)
+            sync_path(target.parent)
             return True
 
     @contextmanager
-    def _fresh(self, name: str) -> Iterator[Path]:
-        """A new file's path in the place, gone afterwards unless it was renamed."""
-        if not self._root.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "is not there: make it, or mount it", str(self._root))
+    def _fresh(self, folder: Path) -> Iterator[Path]:
+        """A new file's path in the place, gone afterwards unless it was renamed into ``folder``, which is made."""
         tmp = self._root / "tmp"
-        tmp.mkdir(exist_ok=True)
-        (self._root / name).parent.mkdir(parents=True, exist_ok=True)
+        if not tmp.is_dir():
+            if not self._root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "is not there: make it, or mount it", str(self._root))
+            tmp.mkdir(exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
         fresh = tmp / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
         try:
             yield fresh

@@ -21,6 +21,7 @@ from distributed import Client, LocalCluster
 
 from builder.errors import RepobuildError
 from builder.pipeline.farm import Farm, Recipe
+from builder.pipeline.open_farm import QUIET
 from builder.pipeline.orders import Reply
 from builder.pipeline.workers import Expected, run_all
 from builder.store import SharedStore, Store, open_place
@@ -50,7 +51,7 @@ def cluster(folder: Path, *, workers: int = 2, preload: bool = True, **more: Any
     ours = {"preload": [PRELOAD]} if preload else {}
     options = {"processes": True, "dashboard_address": None, "memory_limit": 0, "silence_logs": 60}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.worker.profile.enabled": False}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1, **QUIET}),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, local_directory=str(folder), **{**options, **ours, **more}
         ) as made,
@@ -68,9 +69,17 @@ def exchange_in(folder: Path) -> SharedStore:
 
 
 @contextmanager
-def farm(address: str, folder: Path, name: str, *, patience: float = PATIENCE, turns: int = 8) -> Iterator[Farm]:
+def farm(
+    address: str,
+    folder: Path,
+    name: str,
+    *,
+    patience: float = PATIENCE,
+    turns: int = 8,
+    exchange: SharedStore | None = None,
+) -> Iterator[Farm]:
     """A run's farm, with a store of its own; runs in one folder share what they exchange."""
-    exchange = exchange_in(folder)
+    exchange = exchange or exchange_in(folder)
     client = Client(address, set_as_default=False, timeout=PATIENCE)
     recipe = Recipe(builder="host", recipe=RECIPE, mock_config=lambda _what: "")
     with Store.open(folder / name) as store:

@@ -21,8 +21,9 @@ from builder.pipeline.orders import Reply, identity, make_order
 from builder.pipeline.workers import Slot, in_slot
 from builder.tools.run import stop
 from builder.tools.supervise import Supervision
+from tests.farm.processes import programs
 from tests.farm.simulated import RECIPE, compilation, lives
-from tests.farm.site import PRELOAD, cluster, compile_one, farm, wait_for
+from tests.farm.site import cluster, compile_one, farm, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -184,36 +185,14 @@ def test_a_killed_run_leaves_no_build_on_a_worker(workers: LocalCluster, tmp_pat
 
 
 def test_a_killed_scheduler_ends_the_run_and_the_builds(tmp_path: Path) -> None:
-    file = tmp_path / "scheduler.json"
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-dashboard"]
-    options = ["--host", "127.0.0.1", "--scheduler-file", str(file)]
-    env = {**os.environ, "REPOBUILD_WORKER": str(tmp_path / "workers")}
-    with (
-        subprocess.Popen([*scheduler, *options], stderr=subprocess.DEVNULL) as first,
-        subprocess.Popen(
-            [*worker, "--scheduler-file", str(file), "--preload", PRELOAD, "--local-directory", str(tmp_path)],
-            stderr=subprocess.DEVNULL,
-            env=env,
-        ) as second,
-    ):
-        try:
-            address = str(wait_for(lambda: file.exists() and "tcp://" in file.read_text() and _address(file)))
-            with farm(address, tmp_path, "run") as run:
-                run.await_workers()
-                thread, said = in_thread(compile_one, run, tmp_path, 11, f"wait {tmp_path}")
-                ((_, child),) = wait_for(lambda: started(tmp_path))
-                first.kill()
-                thread.join()
-                assert isinstance(said[0], SchedulerLostError)
-                wait_for(lambda: not lives(child))  # the worker has nobody to work for
-        finally:
-            for process in (first, second):
-                process.kill()
-
-
-def _address(file: Path) -> str:
-    return next(part for part in file.read_text().split('"') if part.startswith("tcp://"))
+    with programs(tmp_path) as apart, farm(apart.address, tmp_path, "run") as run:
+        run.await_workers()
+        thread, said = in_thread(compile_one, run, tmp_path, 11, f"wait {tmp_path}")
+        ((_, child),) = wait_for(lambda: started(tmp_path))
+        apart.scheduler.kill()
+        thread.join()
+        assert isinstance(said[0], SchedulerLostError)
+        wait_for(lambda: not lives(child))  # the worker has nobody to work for
 
 
 def test_workers_of_another_repobuild_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from builder.build.contract import RECIPE
 from builder.build.failures import dependency_failure, evidence, root_failure, rpmbuild_failure
 from builder.build.memory import in_memory_or_on_disk
 from builder.build.roots import Roots, write_root
@@ -75,7 +76,7 @@ class MockBuilder:
     """Builds with mock, as root: a root and namespaces for each build, a cache for each state of the repositories."""
 
     name = "mock"
-    recipe = "mock 1"
+    recipe = RECIPE
 
     def __init__(self, store: Store, configuration: Callable[[Chroot], str], *, memory: int | None = None) -> None:
         """``configuration`` renders a chroot's mock configuration; ``memory`` as for the chroot builder."""

@@ -49,6 +49,7 @@ _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 900.0  # seconds beyond the build's own timeout: unpacking, dnf, removing the root
 _TIMED_OUT = 11  # mock's exit code when rpmbuild_timeout ran out
 _LOCKED = 60  # and when another mock works in the same root
+_STOPPED = {7: "SIGINT", 143: "SIGTERM"}  # and when somebody else ended it
 _NOBODY = "nobody"  # who mock becomes where it was not called through sudo
 # mock's unprivileged side could not enter a work folder below one that is closed to others, such as /root, so mock
 # finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
@@ -156,6 +157,13 @@ class MockBuilder:
         state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
         if code == _TIMED_OUT:
             raise _timed_out(request, tail(result / "build.log"))
+        if code in _STOPPED:
+            raise BuildrootError(
+                f"{request.unit_id}: mock was stopped by {_STOPPED[code]}, not by repobuild",
+                details=tail(call.log),
+                hint="run again: what was finished is kept",
+                log=result / "build.log",
+            )
         if code or not state.rstrip().endswith("Finish: run"):
             raise _failure(request.unit_id, code, state, result, call.log)
         rpms = sorted(path for path in (call.scratch / RESULT).glob("*.rpm") if path.is_file())

@@ -151,3 +151,4 @@ class KernelDevel:
     compiler_text: str | None  # CONFIG_CC_VERSION_TEXT of its .config
     ecdsa: bool | None = None  # CONFIG_CRYPTO_ECDSA: it can verify modules signed with an EC key; None: not recorded
     requirements: tuple[LockedRpm, ...] = ()  # what else comes over the buildroot to compile for it, sorted by NEVRA
+    root: Path | None = None  # JSON of every LockedRpm of a root to compile for it; None: no root is made

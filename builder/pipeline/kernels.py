@@ -17,10 +17,11 @@ from builder.model.matrix import Kernel
 from builder.model.sources import Buildroot, KernelDevel, LockedRpm
 from builder.render import modules_requirements
 from builder.store import Store
-from builder.tools.dnf import Dnf
+from builder.tools.dnf import Dnf, resolves
 from builder.tools.rpms import extract_members, file_sha256
 
 _CONFIG_TEXT = re.compile(r'^CONFIG_CC_VERSION_TEXT="(?P<text>.*)"$', re.MULTILINE)
+_ROOT = "root.json"
 _SOLVE_TIMEOUT = 600.0  # seconds: metadata may still have to be downloaded
 _ECDSA = re.compile(r"^CONFIG_CRYPTO_ECDSA=[ym]$", re.MULTILINE)
 
@@ -51,6 +52,7 @@ def find_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
         compiler_text=document["compiler"],
         ecdsa=document["ecdsa"],
         requirements=tuple(LockedRpm(**row) for row in document["requirements"]),
+        root=folder / _ROOT if (folder / _ROOT).is_file() else None,
     )
 
 
@@ -92,7 +94,7 @@ def read_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
                 "sha256": file_sha256(rpm),
                 "compiler": text["text"] if text else None,
                 "ecdsa": bool(_ECDSA.search(settings)) if settings else None,
-                "requirements": [asdict(package) for package in _over(buildroot, kernel, dnf, where)],
+                "requirements": [asdict(package) for package in _over(folder, buildroot, kernel, dnf, where)],
             }
             (folder / "kernel.json").write_text(json.dumps(document))
 
@@ -102,9 +104,21 @@ def read_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
     return made
 
 
-def _over(buildroot: Buildroot, kernel: Kernel, dnf: Dnf, where: str) -> tuple[LockedRpm, ...]:
-    """What dnf would install over a buildroot to compile for a kernel, beside its devel package; sorted by NEVRA."""
+def read_root(devel: KernelDevel) -> tuple[LockedRpm, ...]:
+    """Every package that a root to compile for a kernel gets, as dnf resolved it; none where no root is made."""
+    if devel.root is None:
+        return ()
+    return tuple(LockedRpm(**row) for row in json.loads(devel.root.read_text()))
+
+
+def _over(folder: Path, buildroot: Buildroot, kernel: Kernel, dnf: Dnf, where: str) -> tuple[LockedRpm, ...]:
+    """What dnf would install over a buildroot to compile for a kernel, beside its devel package; sorted by NEVRA.
+
+    ``folder`` gets the list of the whole root.
+    """
     if buildroot.path is None:  # the host as it is: nothing gets installed there
+        return ()
+    if not resolves():
         return ()
     base = {line.split()[0].replace("-0:", "-") for line in buildroot.packages}  # rpm prints an epoch of 0 that is set
     try:
@@ -115,5 +129,6 @@ def _over(buildroot: Buildroot, kernel: Kernel, dnf: Dnf, where: str) -> tuple[L
             details=exc.details,
             hint="add the repository that has it to the distribution's buildroot in matrix.yaml",
         ) from exc
+    (folder / _ROOT).write_text(json.dumps([asdict(package) for package in solved]))
     devel = f"{kernel.devel.name}-{kernel.devel.evr}."
     return tuple(p for p in solved if p.nevra not in base and not p.nevra.startswith(devel))

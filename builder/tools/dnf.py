@@ -14,7 +14,7 @@ from builder.model.matrix import Chroot
 from builder.model.sources import LockedRpm
 from builder.tools.machine import in_user_namespace
 from builder.tools.repomd import combined_state, repository_url
-from builder.tools.run import Completed, run
+from builder.tools.run import Completed, run, which
 
 _DBPATH = "/var/lib/rpm"
 _PLUGINS = Path(__file__).parent / "dnf_plugins"
@@ -157,3 +157,9 @@ class Dnf:
 def _cache_id(repomd: Path) -> str:
     """The repository's id: dnf's cache folders are named <id>-<16 hex digits of the URL's digest>."""
     return repomd.parent.parent.name[:-17]
+
+
+def resolves() -> bool:
+    """Whether ``Dnf.solve`` works here: dnf 5 takes no plugins in Python."""
+    program = which("dnf")
+    return program is not None and program.resolve().name != "dnf5"

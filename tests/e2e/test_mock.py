@@ -5,7 +5,6 @@ All other end-to-end tests run through mock with ``REPOBUILD_BUILDER=mock`` (doc
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from builder.tools.run import which
 from tests.conftest import Job
 from tests.e2e.test_kill import same_as_undisturbed
+from tests.tools.listed import content_tree
 
 pytestmark = pytest.mark.skipif(which("mock") is None, reason="mock is not installed: Fedora and EPEL have it")
 
@@ -24,12 +24,6 @@ def test_mock_and_the_chroot_builder_publish_the_same_bytes_and_reuse_each_other
     document = job.json("matrix", "--builder", other)
     assert {unit["reason"] for unit in document["units"]} == {"built"}
     same_as_undisturbed(job, whole)
-    assert contents(job) == contents(whole)
+    assert content_tree(job.published) == content_tree(whole.published)
     again = job.json("matrix", "--builder", first)
     assert {unit["reason"] for unit in again["units"]} == {"reused"}
-
-
-def contents(job: Job) -> dict[str, str]:
-    """sha256 of every file of the publication by path."""
-    files = (path for path in job.published.rglob("*") if path.is_file())
-    return {str(f.relative_to(job.published)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}

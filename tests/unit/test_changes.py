@@ -95,6 +95,12 @@ def compiled(**parts: object) -> Inputs:
             replace(OLD, parts=replace(PARTS, parts=(("modules", A), ("recipe", "pack 2"), ("signer", "")))),
             ("way of packing: pack 1 → pack 2", "signer of the modules: aaaaaaaaaaaa… → none"),
         ),
+        (
+            replace(
+                compiled(parts=(("requirements", B),)), requirements=("elfutils-libelf-devel-0.191-4.el9.x86_64 d7",)
+            ),
+            ("build requirements: none → bbbbbbbbbbbb…", "  elfutils-libelf-devel-0.191-4.el9.x86_64 added"),
+        ),
         (changed(), ("modules: aaaaaaaaaaaa… → bbbbbbbbbbbb…",)),
     ],
 )

@@ -19,7 +19,14 @@ from functools import partial
 from pathlib import Path
 
 from builder.build.contract import RECIPE
-from builder.build.failures import dependency_failure, evidence, root_failure, rpmbuild_failure
+from builder.build.failures import (
+    dependency_failure,
+    disk_full,
+    evidence,
+    root_failure,
+    rpmbuild_failure,
+    says_full,
+)
 from builder.build.memory import in_memory_or_on_disk
 from builder.build.roots import Roots, write_root
 from builder.errors import (
@@ -50,6 +57,7 @@ _GRACE = 900.0  # seconds beyond the build's own timeout: unpacking, dnf, removi
 _TIMED_OUT = 11  # mock's exit code when rpmbuild_timeout ran out
 _LOCKED = 60  # and when another mock works in the same root
 _STOPPED = {7: "SIGINT", 143: "SIGTERM"}  # and when somebody else ended it
+_SIGNAL = re.compile(r"Received signal (SIG\w+) activating")  # said before a command that it ended makes that 1
 _NOBODY = "nobody"  # who mock becomes where it was not called through sudo
 # mock's unprivileged side could not enter a work folder below one that is closed to others, such as /root, so mock
 # finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
@@ -157,9 +165,10 @@ class MockBuilder:
         state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
         if code == _TIMED_OUT:
             raise _timed_out(request, tail(result / "build.log"))
-        if code in _STOPPED:
+        stopped = _stopped_by(code, call.log)
+        if stopped is not None:
             raise BuildrootError(
-                f"{request.unit_id}: mock was stopped by {_STOPPED[code]}, not by repobuild",
+                f"{request.unit_id}: mock was stopped by {stopped}, not by repobuild",
                 details=tail(call.log),
                 hint="run again: what was finished is kept",
                 log=result / "build.log",
@@ -294,9 +303,19 @@ def _init_failure(subject: str, code: int, root_log: Path, log: Path) -> Repobui
     if code in (20, 30) and root_log.is_file() and root_log.stat().st_size:
         return root_failure(subject, root_log, _last_words(root_log))
     lines = tail(log, 40)
+    if full := says_full((*lines, *tail(root_log, 40))):  # tar's, when it unpacks the root: exit code 2
+        return disk_full(subject, full, root_log)
     said = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "no word")
     kind = BuildrootLockedError if code == _LOCKED else BuildrootError
     return kind(f"{subject}: mock ended with {code}: {said}", details=evidence(lines), log=log)
+
+
+def _stopped_by(code: int, log: Path) -> str | None:
+    """The signal that ended mock, None where none did."""
+    if code == 0 or code in _STOPPED:
+        return _STOPPED.get(code)
+    found = (_SIGNAL.search(line) for line in tail(log, 400))
+    return next((match[1] for match in found if match), None)
 
 
 def _last_words(root_log: Path) -> list[str]:

@@ -164,10 +164,7 @@ def test_an_interrupted_build_ends_at_once_with_nothing_mounted(build: Build, st
                 running.result()
         finally:
             reset_cancelled()
-    deadline = time.monotonic() + 10  # the kernel ends a pid namespace in its own time
-    while left_behind("987125") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left_behind("987125") == []
+    wait_for_the_end_of("987125")
     assert str(store.work) not in Path("/proc/mounts").read_text()
     assert list((store.work / "tmp").iterdir()) == []
 
@@ -182,7 +179,7 @@ def test_a_mock_that_somebody_stops_is_no_failed_build(build: Build, number: int
         os.kill(main_process(), number)
         with pytest.raises(BuildrootError, match=f"mock was stopped by {name}"):
             running.result()
-    assert left_behind("987126") == []
+    wait_for_the_end_of("987126")
 
 
 def main_process() -> int:
@@ -249,6 +246,13 @@ def test_who_is_not_root_is_told_so_and_nothing_is_begun() -> None:
 
 def test_auto_is_mock(store: Store) -> None:
     assert isinstance(open_builder("auto", store, configuration), MockBuilder)
+
+
+def wait_for_the_end_of(word: str) -> None:
+    deadline = time.monotonic() + 60  # the kernel ends a pid namespace in its own time
+    while left_behind(word) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left_behind(word) == []
 
 
 def left_behind(word: str) -> list[bytes]:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Benchmark, BenchmarkError, Clock, Sides, Target
-from builder.tools.createrepo import read_primary
+from builder.tools.createrepo import read_primary, read_repomd
 from builder.tools.run import run
 from tests.tools.many_rpms import EPOCH, make_many, make_template
 
@@ -113,8 +113,9 @@ def _update(site: Path, modules: Path) -> None:
 
 
 def _packages(folder: Path) -> list[str]:
-    (found,) = (folder / "repodata").glob("*-primary.xml.gz")
-    return [f"{package.nevra} {package.sha256}" for package in read_primary(found)]
+    """What repomd.xml names; a generation keeps former ones' metadata beside it."""
+    (href,) = (record.href for record in read_repomd(folder / "repodata/repomd.xml") if record.type == "primary")
+    return [f"{package.nevra} {package.sha256}" for package in read_primary(folder / href)]
 
 
 def _prepare_makecache(tmp: Path, _stack: ExitStack) -> Sides:

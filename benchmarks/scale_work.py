@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.harness import Clock
+from builder.cli import tune
 from builder.model.cells import Artifact, BuildResult, Check, Outcome, Verdict
 from builder.pipeline.matrix import plan_units
 from builder.pipeline.units import LEVEL, run_units
@@ -117,6 +118,7 @@ _WORK: dict[str, Callable[..., list[str]]] = {
 }
 
 if __name__ == "__main__":
+    tune()
     own = Clock()
     made = _WORK[sys.argv[1]](own, *sys.argv[2:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from builder import __version__
 from builder.cli import config_verbs, doctor_verb, key_verbs, look_verbs, run_verbs, store_verbs, target_verbs
+
+_NEW_OBJECTS = 50_000  # between two looks at the youngest
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -17,6 +21,13 @@ def main() -> None:
     Example:
       repobuild lint && repobuild pin && repobuild matrix
     """
+    tune()
+
+
+def tune() -> None:
+    """Look for garbage in cycles rarely: thousands of cells and packages live to the end, and each look walks them."""
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 50, 50)
 
 
 _GROUPS = (config_verbs, look_verbs, run_verbs, store_verbs, target_verbs, doctor_verb)

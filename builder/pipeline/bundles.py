@@ -24,7 +24,7 @@ from builder.publish import (
     write_selection,
 )
 from builder.publish.clients import KEY_FILE
-from builder.publish.generations import RECORD
+from builder.publish.record import RECORD
 from builder.sign import Signer
 
 

@@ -75,7 +75,9 @@ def _stream_faults(part: StreamContent, delivery: Delivery) -> Iterator[str]:
 def _package_faults(content: PublicationContent) -> Iterator[str]:
     by_nevra: dict[str, Artifact] = {}
     by_file: dict[str, Artifact] = {}
-    for artifact in (*(a for part in content.streams for a in part.artifacts), *content.sources):
+    own = (content.arch, "noarch", COMPAT32_ARCHES.get(content.arch))
+    packages = ((artifact, own) for part in content.streams for artifact in part.artifacts)
+    for artifact, allowed in (*packages, *((artifact, ("src",)) for artifact in content.sources)):
         nevra, filename = str(artifact.nevra), artifact.nevra.filename
         same = by_nevra.setdefault(nevra, artifact)
         if same.sha256 != artifact.sha256:
@@ -83,8 +85,6 @@ def _package_faults(content: PublicationContent) -> Iterator[str]:
         other = by_file.setdefault(filename, artifact)
         if other.nevra != artifact.nevra:
             yield f"{filename}: the file name of both {other.nevra} and {artifact.nevra}"
-        own = (content.arch, "noarch", COMPAT32_ARCHES.get(content.arch))
-        allowed = ("src",) if artifact in content.sources else own
         if artifact.nevra.arch not in allowed:
             yield f"{nevra}: its architecture is not {content.arch}"
 
@@ -94,9 +94,10 @@ def reuse_faults(content: Mapping[str, str], earlier: Mapping[str, Mapping[str, 
 
     Mirrors and caches keep files by name: the same name with other bytes is a size or checksum mismatch at clients.
     """
-    generations = sorted(earlier.items())
-    for filename, sha256 in sorted(content.items()):
-        for digest, files in generations:
-            if files.get(filename, sha256) != sha256:
-                yield f"{filename}: generation {digest[:12]} has this file name with other bytes"
-                break
+    faults: dict[str, str] = {}
+    for digest, files in sorted(earlier.items()):
+        for filename, _ in content.items() - files.items():  # of ten thousand, the few that are new or others
+            if filename in files:
+                faults.setdefault(filename, digest)
+    for filename, digest in sorted(faults.items()):
+        yield f"{filename}: generation {digest[:12]} has this file name with other bytes"

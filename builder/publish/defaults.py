@@ -6,8 +6,8 @@ from pathlib import Path
 
 from builder.errors import PublishError
 from builder.model.publication import PublicationContent
-from builder.publish.generations import RECORD
 from builder.publish.module_checks import read_default
+from builder.publish.record import RECORD, read_record
 from builder.publish.trees import read_named_streams, read_trees
 
 
@@ -33,10 +33,9 @@ def check_default(content: PublicationContent, current: Path) -> None:
 
 
 def _default_of(current: Path) -> str | None:
-    record = current / RECORD
-    text = record.read_bytes() if record.is_file() else b"{}"
-    if trees := read_trees(text):
+    record = read_record(current) if (current / RECORD).is_file() else {}
+    if trees := read_trees(record):
         return next((tree.name for tree in trees if tree.default), None)
-    if named := read_named_streams(text):
+    if named := read_named_streams(record):
         return named[0].default_stream
     return read_default(current)

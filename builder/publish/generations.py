@@ -10,7 +10,6 @@ Layout::
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,9 +22,9 @@ from builder.errors import LockedError, PublishError, RepobuildError
 from builder.model.lifetimes import DEFAULT_RETENTION
 from builder.model.publication import Publication
 from builder.publish.in_flight import keep_reachable
+from builder.publish.record import RECORD, read_record
 from builder.store.files import os_failure, remove_tree, sync_path
 
-RECORD = "publication.json"
 _TMP = ".tmp-"
 FORMER_GENERATIONS = DEFAULT_RETENTION.former_generations
 
@@ -161,7 +160,7 @@ def _lock(fd: int, root: Path) -> None:
 def read_generation(path: Path) -> Generation:
     """Read a generation's record; raises PublishError when it is not one of ours."""
     try:
-        record = json.loads((path / RECORD).read_text())
+        record = read_record(path)
         files = {str(row["file"]).rsplit("/", 1)[-1]: str(row["sha256"]) for row in record["packages"]}
         return Generation(
             digest=path.name,

@@ -10,16 +10,16 @@ whose; it is no part of the content. The manifest, which is issued after, lists 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from builder.errors import ToolError
+from builder.publish.record import read_record
 from builder.store.files import link_file, sync_path, write_atomic
 from builder.tools.createrepo import read_repomd
 
 FORMER = "former.json"
-_RECORD = "publication.json"
 
 
 def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: bool = True) -> None:
@@ -30,13 +30,13 @@ def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: boo
     """
     if current == target:
         return
-    rows = [] if current is None else [{"generation": current.name, "files": _own(current)}, *_rows(current)]
+    own = _own(target)
+    rows = [] if current is None else [_gone(current, own), *_rows(current)]
     rows = [row for row in rows if row["generation"] != target.name][:number]
-    own = _own(target).keys()
-    wanted = {file for row in rows for file in row["files"]} - own
+    wanted = {file for row in rows for file in row["files"]} - own.keys()
     before = _rows(target)
     if tidy:
-        for file in sorted({file for row in before for file in row["files"]} - wanted - own):
+        for file in sorted({file for row in before for file in row["files"]} - wanted - own.keys()):
             (target / file).unlink(missing_ok=True)
     else:
         known = {row["generation"] for row in rows}
@@ -50,7 +50,7 @@ def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: boo
     for folder in sorted(touched):
         sync_path(folder)
     if rows or (target / FORMER).exists():
-        write_atomic(target / FORMER, (json.dumps(rows, indent=1) + "\n").encode())
+        write_atomic(target / FORMER, (json.dumps(rows) + "\n").encode())
 
 
 def _has_place(target: Path, file: str) -> bool:
@@ -63,12 +63,17 @@ def former_files(generation: Path) -> dict[str, str]:
     return {file: sha256 for row in _rows(generation) for file, sha256 in row["files"].items()}
 
 
+def _gone(former: Path, own: Mapping[str, str]) -> dict[str, Any]:
+    """What a generation has that the next has not; what both have the next one's own row tells when it is former."""
+    return {"generation": former.name, "files": dict(sorted(_own(former).items() - own.items()))}
+
+
 def _own(generation: Path) -> dict[str, str]:
     """What a generation's own metadata and record name, with its sha256; nothing where they cannot be read."""
     try:
-        record = json.loads((generation / _RECORD).read_text())
+        record = read_record(generation)
         packages = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
-        return dict(sorted({**packages, **dict(_metadata(generation))}.items()))
+        return {**packages, **dict(_metadata(generation))}
     except (OSError, ValueError, KeyError, TypeError, ToolError):
         return {}
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from builder.errors import ContentsError, ExpiredError, MixedError, RolledBackError, UntrustedError, VerifyError
 from builder.publish.faults import Fault, verify_error
-from builder.publish.generations import RECORD
 from builder.publish.issue import files_below
 from builder.publish.location import Location, MissingFileError
 from builder.publish.manifest import (
@@ -23,6 +22,7 @@ from builder.publish.manifest import (
     read_manifest,
     signature_name,
 )
+from builder.publish.record import RECORD
 from builder.publish.seen import SeenFile, Sight
 from builder.publish.verify import PublicationReport, verify_publication
 from builder.tools.gpg import detached_fault, fingerprint_of, trusted_fault
@@ -239,9 +239,7 @@ class _Look:
             elif sha256 != listed[path].sha256:
                 yield Fault(f"{path}: has other bytes in the metadata than in the manifest", MixedError)
         if self.location.folder is not None:
-            for name in [
-                path.relative_to(self.location.folder).as_posix() for path in files_below(self.location.folder)
-            ]:
+            for name, _entry in files_below(self.location.folder):
                 if name not in listed and self._former(self.location.folder).get(name) != file_sha256(
                     self.location.folder / name
                 ):

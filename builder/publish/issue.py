@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from builder.errors import PublishError
-from builder.publish.generations import RECORD, Repository
+from builder.publish.generations import Repository
 from builder.publish.in_flight import FORMER, former_files
 from builder.publish.manifest import (
     MANIFEST,
-    Manifest,
+    ManifestHead,
     Terms,
     at,
     is_of_manifest,
     make_manifest,
-    manifest_bytes,
-    read_manifest,
     signature_name,
 )
+from builder.publish.record import RECORD, read_record
 from builder.store.files import sync_path, write_atomic
 from builder.tools.rpms import file_sha256
 
@@ -33,7 +32,7 @@ def is_due(repository: Repository, distribution: str, arch: str, digest: str, ke
     """Whether a generation that is to be current needs a (new) manifest: it has none of this key, its number is not the
     newest, less than half of its lifetime is left, or a shorter lifetime is wanted.
     """
-    manifest = _read(repository.place(digest))
+    manifest = _head(repository.place(digest))
     if manifest is None or manifest.key != key or manifest.sequence != _last(repository, distribution, arch):
         return True
     left = at(manifest.expires) - terms.now
@@ -41,30 +40,37 @@ def is_due(repository: Repository, distribution: str, arch: str, digest: str, ke
 
 
 def issue(
-    repository: Repository, distribution: str, arch: str, digest: str, *, key: str, sign: Sign, terms: Terms
-) -> Manifest:
+    repository: Repository,
+    distribution: str,
+    arch: str,
+    digest: str,
+    *,
+    key: str,
+    sign: Sign,
+    terms: Terms,
+    sizes: Mapping[str, int] | None = None,
+) -> None:
     """Give a generation on disk a manifest with the next number; call while ``writing``.
 
     The number is spent before it is used, so that a killed run leaves a gap and never a second use. The signature comes
     first; then one rename makes the manifest the generation's. That of the manifest before stays for readers who have
-    just fetched it; older ones go. Raises PublishError when the generation's record is damaged, and what ``sign``
-    raises.
+    just fetched it; older ones go. ``sizes`` (bytes, by place) are believed of files that were just looked at.
+
+    Raises PublishError when the generation's record is damaged, and what ``sign`` raises.
     """
     folder = repository.place(digest)
     record = _record(folder)
     known = {**former_files(folder), **{str(row["file"]): str(row["sha256"]) for row in record["packages"]}}
     number = max(_last(repository, distribution, arch) + 1, terms.sequence)
-    data = manifest_bytes(
-        make_manifest(
-            module=str(record["module"]),
-            distribution=distribution,
-            arch=arch,
-            publication=digest,
-            key=key,
-            sequence=number,
-            terms=terms,
-            files=listed_files(folder, known),
-        )
+    data = make_manifest(
+        module=str(record["module"]),
+        distribution=distribution,
+        arch=arch,
+        publication=digest,
+        key=key,
+        sequence=number,
+        terms=terms,
+        files=listed_files(folder, known, sizes or {}),
     )
     write_atomic(_counter(repository, distribution, arch), f"{number}\n".encode())
     former = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).is_file() else None
@@ -82,32 +88,43 @@ def issue(
     for path in folder.glob(f".{Path(MANIFEST).stem}*.new"):  # of a run that was killed while it wrote one
         path.unlink()
     sync_path(folder)
-    return read_manifest(data)
 
 
-def listed_files(folder: Path, known: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
-    """Path, sha256 and size of every file of a generation; ``known`` digests are believed, linked folders left out."""
-    for path in files_below(folder):
-        name = path.relative_to(folder).as_posix()
-        yield name, known.get(name) or file_sha256(path), path.stat().st_size
+def listed_files(folder: Path, known: Mapping[str, str], sizes: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:
+    """Path, sha256 and size of every file of a generation; ``known`` digests and ``sizes`` are believed, linked folders
+    left out.
+    """
+    for name, entry in files_below(folder):
+        size = sizes.get(name)
+        yield name, known.get(name) or file_sha256(Path(entry.path)), entry.stat().st_size if size is None else size
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """The files that a manifest lists, or should."""
-    for top, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(top, name)
-            place = path.relative_to(folder).as_posix()
-            if place != FORMER and not is_of_manifest(place):
-                yield path
+def files_below(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files that a manifest lists, or should, by their place in the folder."""
+    for name, entry in _walk(f"{folder}/", ""):
+        if name != FORMER and not is_of_manifest(name):
+            yield name, entry
 
 
-def _record(folder: Path) -> dict[str, list[dict[str, str]]]:
+def _walk(top: str, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files by name, those of folders after them; no Path is made of any: they are ten thousand."""
+    with os.scandir(top + below) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    folders = []
+    for entry in entries:
+        if not entry.is_dir():
+            yield below + entry.name, entry
+        elif not entry.is_symlink():
+            folders.append(f"{below}{entry.name}/")
+    for name in folders:
+        yield from _walk(top, name)
+
+
+def _record(folder: Path) -> dict[str, Any]:
     """publication.json, whose digest is the folder's name."""
     try:
         data = (folder / RECORD).read_bytes()
-        document: dict[str, list[dict[str, str]]] = json.loads(data)
+        document = read_record(folder)
     except (OSError, ValueError) as exc:
         raise PublishError(f"{folder / RECORD}: damaged: {exc}", hint="move this generation away") from exc
     if hashlib.sha256(data).hexdigest() != folder.name:
@@ -115,11 +132,11 @@ def _record(folder: Path) -> dict[str, list[dict[str, str]]]:
     return document
 
 
-def _read(folder: Path) -> Manifest | None:
-    """A generation's manifest; None where there is none that can be used."""
+def _head(folder: Path) -> ManifestHead | None:
+    """What a generation's manifest says but for its files; None where there is none that can be used."""
     try:
         data = (folder / MANIFEST).read_bytes()
-        return read_manifest(data) if (folder / signature_name(data)).is_file() else None
+        return ManifestHead.model_validate_json(data) if (folder / signature_name(data)).is_file() else None
     except (OSError, ValueError):
         return None
 
@@ -145,7 +162,7 @@ def _last(repository: Repository, distribution: str, arch: str) -> int:
         raise PublishError(
             f"{counter}: damaged: not a number", hint="write the highest number into it that clients have seen"
         ) from exc
-    for manifest in map(_read, places):
+    for manifest in map(_head, places):
         if manifest is not None and (manifest.distribution, manifest.arch) == (distribution, arch):
             numbers.append(manifest.sequence)
     return max(numbers)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from builder.errors import PublishError, ToolError
@@ -16,13 +17,14 @@ from builder.publish.clients import client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.errata import updateinfo_of
-from builder.publish.generations import FORMER_GENERATIONS, RECORD, Repository
+from builder.publish.generations import FORMER_GENERATIONS, Repository
 from builder.publish.in_flight import former_files
 from builder.publish.issue import is_due, issue
 from builder.publish.key_files import check_key, key_files
 from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
 from builder.publish.pool import fill_pool
+from builder.publish.record import RECORD
 from builder.publish.trees import stream_rows, write_trees
 from builder.store import Derived
 from builder.store.files import sync_path, write_atomic
@@ -95,7 +97,8 @@ def publish(
         repository.keep_reachable(content.distribution, content.arch, digest, former)
         renewed = is_due(repository, content.distribution, content.arch, digest, key, terms)
         if renewed:
-            issue(repository, content.distribution, content.arch, digest, key=key, sign=sign, terms=terms)
+            sizes = {href: artifact.size for href, artifact in expected.items()}
+            issue(repository, content.distribution, content.arch, digest, key=key, sign=sign, terms=terms, sizes=sizes)
         if digest != current:
             repository.switch(content.distribution, content.arch, digest)
         return Publication(
@@ -200,10 +203,8 @@ def _build(
 ) -> None:
     """Fill a folder aside, prove it, and rename it to its digest."""
     subject = f"{content.distribution}/{content.arch}"
-    fault = modulemd_fault(modules) if modules is not None else None
-    if fault is not None:
-        raise PublishError(f"{subject}: libmodulemd refuses the module documents: {fault}")
-    with repository.aside() as folder:
+    with repository.aside() as folder, ThreadPoolExecutor(max_workers=1) as beside:
+        fault = beside.submit(modulemd_fault, modules) if modules is not None else None
         copied = fill_pool(folder, expected, derived)
         try:
             if content.delivery is Delivery.BRANCH_REPOS:
@@ -216,6 +217,8 @@ def _build(
                 ]
         except ToolError as exc:
             raise PublishError(f"{subject}: {exc.message}") from exc
+        if fault is not None and (said := fault.result()) is not None:
+            raise PublishError(f"{subject}: libmodulemd refuses the module documents: {said}")
         for repomd in written:
             repomd.with_suffix(".xml.asc").write_bytes(sign(repomd))
         for name, data in content.files:

@@ -17,9 +17,10 @@ from pathlib import Path
 from builder.errors import TargetError, ToolError, ToolMissingError
 from builder.publish.clients import KEY_FILE
 from builder.publish.content_checks import reuse_faults
-from builder.publish.generations import RECORD, Generation, Repository
+from builder.publish.generations import Generation, Repository
 from builder.publish.order import Role, is_immutable, role_of
 from builder.publish.pushed import Pushed, refuse_other_bytes
+from builder.publish.record import RECORD
 from builder.publish.target_state import STATES, TargetState, read_state, state_name, write_state
 from builder.publish.tree_files import own_files, root_files
 from builder.store.files import link_file

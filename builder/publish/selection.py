@@ -18,10 +18,11 @@ from typing import Any
 from builder.errors import BundleError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Delivery
-from builder.publish.generations import RECORD, Generation
+from builder.publish.generations import Generation
 from builder.publish.module_checks import read_modules
 from builder.publish.modulemd import select_streams
 from builder.publish.order import Role, role_of
+from builder.publish.record import RECORD
 from builder.publish.trees import RELEASE_FILE, STREAMS
 from builder.store import Derived
 from builder.store.files import link_file

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from builder.publish.generations import RECORD, Repository
+from builder.publish.generations import Repository
+from builder.publish.record import RECORD
 from builder.store.files import write_atomic
 
 SUPPORT = "support-matrix.json"  # in a generation

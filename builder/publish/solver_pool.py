@@ -11,8 +11,8 @@ import solv
 
 from builder.errors import ToolError
 from builder.model.naming import COMPAT32_ARCHES, repository_arch
-from builder.publish.generations import RECORD
 from builder.publish.module_checks import OWN, IndexedStream, read_index
+from builder.publish.record import RECORD, read_record
 from builder.publish.solvables import BY_EVR, atoms, copy, kernels_of, offer, plays, requirements
 from builder.publish.trees import read_named_streams, read_trees
 from builder.tools.createrepo import read_repomd
@@ -82,12 +82,11 @@ class SolverPool:
         self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
 
     def _load(self, folder: Path) -> Generation:
-        record = folder / RECORD
         try:
-            text = record.read_bytes() if record.is_file() else b"{}"
-            trees, named = read_trees(text), read_named_streams(text)
+            record = read_record(folder) if (folder / RECORD).is_file() else {}
+            trees, named = read_trees(record), read_named_streams(record)
         except ValueError as exc:
-            raise ToolError(f"{record}: {exc}") from exc
+            raise ToolError(f"{folder / RECORD}: {exc}") from exc
         if not trees:
             index = named[0] if named else read_index(folder)
             streams = {s.name: s for s in index.streams}

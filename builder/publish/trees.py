@@ -10,8 +10,7 @@ Layout inside a generation::
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +67,12 @@ def stream_rows(content: PublicationContent) -> list[dict[str, Any]]:
     ]
 
 
-def read_trees(record: bytes) -> tuple[StreamTree, ...]:
+def read_trees(record: Mapping[str, Any]) -> tuple[StreamTree, ...]:
     """The trees of a publication.json, none for other deliveries; raises ValueError when it is not one of ours."""
     return tuple(tree for tree, _ in _read_rows(record, Delivery.BRANCH_REPOS))
 
 
-def read_named_streams(record: bytes) -> tuple[ModuleIndex, ...]:
+def read_named_streams(record: Mapping[str, Any]) -> tuple[ModuleIndex, ...]:
     """The streams of a publication.json where they stand in package names, as one index; none for other deliveries.
 
     Metadata do not tell of streams there. Raises ValueError when it is not one of ours.
@@ -93,10 +92,9 @@ def read_named_streams(record: bytes) -> tuple[ModuleIndex, ...]:
     return (ModuleIndex(streams=streams, default_stream=next((t.name for t, _ in rows if t.default), None)),)
 
 
-def _read_rows(record: bytes, delivery: Delivery) -> tuple[tuple[StreamTree, frozenset[str]], ...]:
+def _read_rows(record: Mapping[str, Any], delivery: Delivery) -> tuple[tuple[StreamTree, frozenset[str]], ...]:
     try:
-        document = json.loads(record)
-        if document.get("delivery") != delivery.value:
+        if record.get("delivery") != delivery.value:
             return ()
         trees = tuple(
             (
@@ -108,7 +106,7 @@ def _read_rows(record: bytes, delivery: Delivery) -> tuple[tuple[StreamTree, fro
                 ),
                 frozenset(str(package) for package in row["packages"]),
             )
-            for row in document["streams"]
+            for row in record["streams"]
         )
     except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a record of a publication: {exc!r}") from exc

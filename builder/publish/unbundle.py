@@ -13,7 +13,8 @@ from builder.model.publication import Publication
 from builder.publish.bundle import FILES, POOL_LINK, BundledFile, Manifest, open_tar, trusted_manifest
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import reuse_faults
-from builder.publish.generations import RECORD, Generation, Repository, read_generation
+from builder.publish.generations import Generation, Repository, read_generation
+from builder.publish.record import RECORD
 from builder.publish.trees import STREAMS
 from builder.publish.verify import verify_publication
 from builder.store.files import link_file, sync_path, sync_tree, write_atomic

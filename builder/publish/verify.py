@@ -24,10 +24,10 @@ from builder.model.cells import PackageKind
 from builder.publish.closure import BaseRepository, closure_faults, load_base
 from builder.publish.errata_checks import errata_faults
 from builder.publish.faults import Fault, verify_error, within
-from builder.publish.generations import RECORD
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
 from builder.publish.pool import Unchanged
+from builder.publish.record import RECORD
 from builder.publish.trees import RELEASE_FILE, StreamTree, read_named_streams, read_trees
 from builder.store import Derived
 from builder.tools.createrepo import (
@@ -153,9 +153,9 @@ class _Looking:
         """The trees that the publication says it has; none for other deliveries."""
         try:
             with self.location.open(RECORD) as path:
-                record = path.read_bytes()
+                record = json.loads(path.read_bytes())
                 self.named = next(iter(read_named_streams(record)), None)
-                self.omitted = frozenset(json.loads(record).get("omitted", ()))
+                self.omitted = frozenset(record.get("omitted", ()))
                 return read_trees(record)
         except MissingFileError:
             return ()

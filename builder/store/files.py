@@ -66,9 +66,14 @@ def link_file(source: Path, target: Path | str) -> bool:
 
     A copy shares its bytes where the filesystem can (a reflink). Raises FileNotFoundError without a source.
     """
-    folder = os.path.dirname(target)  # noqa: PTH120  no Path: they are ten thousand
-    if not os.path.isdir(folder):  # noqa: PTH112
-        os.makedirs(folder)  # noqa: PTH103
+    try:
+        return _link(source, target)
+    except FileNotFoundError:  # asked only now whether the folder is there: they are ten thousand links
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        return _link(source, target)
+
+
+def _link(source: Path, target: Path | str) -> bool:
     try:
         os.link(source, target)
     except FileNotFoundError:

@@ -22,21 +22,25 @@ _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate, no name, no ti
 MAKER = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"  # others may compress the same to other bytes
 
 
+def blocks_of(keys: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Keys in blocks, each by a name that follows from its keys."""
+    return {hashlib.sha256("\n".join(block).encode()).hexdigest(): block for block in _blocks(keys)}
+
+
 def write_blocks(
     path: Path,
     kind: str,
-    keys: Sequence[str],
+    blocks: Mapping[str, Sequence[str]],
     texts: Callable[[Sequence[str]], Mapping[str, bytes]],
     ends: tuple[bytes, bytes],
     derived: Derived,
 ) -> None:
-    """Write the texts of these keys in their order, between two ends, into a .gz file.
+    """Write the texts of the keys in these blocks (``blocks_of``) in their order, between two ends, into a .gz file.
 
     A key stands for one text of its ``kind`` for ever. ``texts`` is asked for those of blocks that are not kept.
     """
-    blocks = {_key(block): block for block in _blocks(keys)}
     kept = derived.get(f"{kind} {MAKER}", list(blocks))
-    absent = [key for key, block in blocks.items() if key not in kept for key in block]
+    absent = [key for name, block in blocks.items() if name not in kept for key in block]
     fresh = texts(absent) if absent else {}
     made = {
         name: _deflated(b"".join(fresh[key] for key in block)) for name, block in blocks.items() if name not in kept
@@ -59,10 +63,6 @@ def _blocks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         if zlib.crc32(key.encode()) % TEXTS == 0 or place == len(keys):
             yield keys[start:place]
             start = place
-
-
-def _key(block: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(block).encode()).hexdigest()
 
 
 def _deflated(text: bytes) -> bytes:

@@ -19,7 +19,7 @@ import createrepo_c
 from builder.errors import ToolError
 from builder.model.nevra import Evr, Nevra
 from builder.store import Derived
-from builder.tools.blocks import write_blocks
+from builder.tools.blocks import blocks_of, write_blocks
 from builder.tools.rpms import file_sha256
 from builder.tools.run import run, which
 
@@ -81,12 +81,12 @@ def write_metadata(
     repodata = folder / "repodata"
     repodata.mkdir(mode=0o755)
     described = _Described(folder, known or {}, derived)
-    keys = [described.key(href) for href in sorted(hrefs)]
+    blocks = blocks_of([described.key(href) for href in sorted(hrefs)])
     paths = {}
     for kind in _WRITERS:
         paths[kind] = repodata / f"{kind}.xml.gz"
         texts = partial(described.texts, kind)
-        write_blocks(paths[kind], f"{kind} {_MAKER}", keys, texts, _ends(kind, len(keys)), derived)
+        write_blocks(paths[kind], f"{kind} {_MAKER}", blocks, texts, _ends(kind, len(hrefs)), derived)
     for kind, name, data in (("modules", "modules.yaml", modules), ("updateinfo", "updateinfo.xml", updateinfo)):
         if data is not None:
             paths[kind] = repodata / f"{name}.gz"

@@ -9,6 +9,7 @@ Secrets are handed over file descriptors (``pass_fds``), never in argv or the en
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -211,7 +212,7 @@ def _wait(
 ) -> int:
     try:
         if task is None:
-            return process.wait(timeout=timeout)
+            return _wait_for(process, timeout)
         task.add(process.pid)
         return _wait_watching(process, timeout, task)
     except subprocess.TimeoutExpired as exc:
@@ -239,12 +240,28 @@ def _wait_watching(process: subprocess.Popen[bytes], timeout: float, task: Super
         if task.stopped.is_set():  # it was just being started when its task was stopped
             _kill(process, grace=0.0)
         try:
-            return process.wait(timeout=max(0.0, min(between, left)))
+            return _wait_for(process, max(0.0, min(between, left)))
         except subprocess.TimeoutExpired:
             if left <= between:
                 raise
         task.measure()
         between = min(_LOOK, between * 2)
+
+
+def _wait_for(process: subprocess.Popen[bytes], timeout: float) -> int:
+    """``Popen.wait``, but woken when the process ends: that one looks every 50 ms, longer than most programs run."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:  # Linux before 5.3, or somebody has waited for it already
+        return process.wait(timeout)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            raise subprocess.TimeoutExpired(process.args, timeout)
+    finally:
+        os.close(fd)
+    return process.wait()
 
 
 def _kill(process: subprocess.Popen[bytes], *, grace: float) -> None:

@@ -257,10 +257,10 @@ def test_a_text_that_comes_makes_one_block_anew_and_the_file_is_one_gzip_member(
         asked.append(list(wanted))
         return {key: f"<{key}/>\n".encode() for key in wanted}
 
-    blocks.write_blocks(tmp_path / "a.gz", "kind", keys, texts, (b"<all>\n", b"</all>\n"), derived)
+    blocks.write_blocks(tmp_path / "a.gz", "kind", blocks.blocks_of(keys), texts, (b"<all>\n", b"</all>\n"), derived)
     assert len(asked[0]) == len(keys)
     more = [*keys[:2500], "x", *keys[2500:]]
-    blocks.write_blocks(tmp_path / "b.gz", "kind", more, texts, (b"<all>\n", b"</all>\n"), derived)
+    blocks.write_blocks(tmp_path / "b.gz", "kind", blocks.blocks_of(more), texts, (b"<all>\n", b"</all>\n"), derived)
     assert "x" in asked[1]
     assert len(asked) == 2
     assert len(asked[1]) < 20 * blocks.TEXTS

@@ -21,7 +21,6 @@ from builder.publish.faults import Fault, verify_error, within
 from builder.publish.manifest import (
     is_of_manifest,
     make_manifest,
-    manifest_bytes,
     read_manifest,
     signature_name,
 )
@@ -40,12 +39,11 @@ def document(**change: Any) -> bytes:
         terms=Terms(now=1_700_000_000, lifetime=86400),
         files=[("publication.json", ZERO, 3), ("Packages/n/b.rpm", ZERO, 1), ("Packages/n/a.rpm", ZERO, 2)],
     )
-    return (json.dumps({**json.loads(manifest_bytes(made)), **change}, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps({**json.loads(made), **change}, sort_keys=True) + "\n").encode()
 
 
-def test_a_manifest_has_one_form_and_is_read_back() -> None:
+def test_a_manifest_lists_files_by_path_and_is_read_back() -> None:
     manifest = read_manifest(document())
-    assert manifest_bytes(manifest) == document()
     assert (manifest.issued, manifest.expires) == ("2023-11-14T22:13:20Z", "2023-11-15T22:13:20Z")
     assert [file.path for file in manifest.files] == ["Packages/n/a.rpm", "Packages/n/b.rpm", "publication.json"]
 

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -169,6 +169,15 @@ def test_an_interrupted_build_ends_at_once_with_nothing_mounted(build: Build, st
     assert list((store.work / "tmp").iterdir()) == []
 
 
+@pytest.fixture
+def hear_ctrl_c() -> Iterator[None]:
+    """Tests in the background have it ignored, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hear_ctrl_c")
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
 def test_a_mock_that_somebody_stops_is_no_failed_build(build: Build, number: int, name: str) -> None:
     with ThreadPoolExecutor(1) as pool:

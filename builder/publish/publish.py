@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import PublishError, ToolError
@@ -60,63 +61,92 @@ def publish(
 
     Raises PublishError naming every culprit; whatever is raised, the current publication is untouched.
     """
-    subject = f"{content.distribution}/{content.arch}"
+    planned = _planned(content, public_key, other_keys, epoch)
+    repository = Repository(repo)
+    with repository.writing():
+        current = repository.current(content.distribution, content.arch)
+        if current is not None:
+            check_default(content, repository.place(current))
+        place = repository.place(planned.digest)
+        if planned.digest != current or not place.is_dir():
+            _check_reuse(repository, planned)
+            check_key(repository, planned.key, planned.subject)
+            if not place.is_dir():
+                _build(repository, planned, sign=sign, check=check, derived=Derived() if derived is None else derived)
+            elif check is not None:
+                check(place)
+        _write_client_files(repository, planned, base_url)
+        repository.keep_reachable(content.distribution, content.arch, planned.digest, former)
+        renewed = _renew(repository, planned, sign, terms)
+        if planned.digest != current:
+            repository.switch(content.distribution, content.arch, planned.digest)
+        return Publication(
+            digest=planned.digest,
+            distribution=content.distribution,
+            arch=content.arch,
+            path=place,
+            current=repository.current_link(content.distribution, content.arch),
+            packages=len(planned.expected) - len(content.sources),
+            changed=planned.digest != current,
+            renewed=renewed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """A publication before anything of it is on the disk, and what its name follows from."""
+
+    content: PublicationContent
+    expected: Mapping[str, Artifact]  # RPMs by their place
+    modules: bytes | None  # documents, where it is delivered as streams of a module
+    key: str  # fingerprint
+    keys: Mapping[str, bytes]  # by file name
+    epoch: int
+    record: bytes  # publication.json
+    digest: str
+
+    @property
+    def subject(self) -> str:
+        """What errors are about."""
+        return f"{self.content.distribution}/{self.content.arch}"
+
+
+def _planned(content: PublicationContent, public_key: bytes, other_keys: Sequence[bytes], epoch: int) -> _Planned:
+    """Raises PublishError for a content that contradicts itself."""
     faults = list(content_faults(content))
     if faults:
+        subject = f"{content.distribution}/{content.arch}"
         raise PublishError(f"{subject}: cannot be published: {faults[0]}", details=faults)
     modules = modules_yaml(content) if content.delivery is Delivery.MODULAR else None
     expected = _all_of(content)
     key = fingerprint_of(public_key)
     keys = key_files(public_key, other_keys)
     record = _record(content, expected, modules, key, epoch, keys)
-    digest = hashlib.sha256(record).hexdigest()
-    repository = Repository(repo)
-    with repository.writing():
-        current = repository.current(content.distribution, content.arch)
-        if current is not None:
-            check_default(content, repository.place(current))
-        if digest != current or not repository.place(digest).is_dir():
-            _check_reuse(repository, content, expected, subject)
-            check_key(repository, key, subject)
-            if not repository.place(digest).is_dir():
-                _build(
-                    repository,
-                    content,
-                    expected,
-                    modules,
-                    record,
-                    digest,
-                    sign=sign,
-                    epoch=epoch,
-                    check=check,
-                    derived=Derived() if derived is None else derived,
-                )
-            elif check is not None:
-                check(repository.place(digest))
-        _write_client_files(repository, content, keys, base_url)
-        repository.keep_reachable(content.distribution, content.arch, digest, former)
-        renewed = is_due(repository, content.distribution, content.arch, digest, key, terms)
-        if renewed:
-            sizes = {href: artifact.size for href, artifact in expected.items()}
-            issue(repository, content.distribution, content.arch, digest, key=key, sign=sign, terms=terms, sizes=sizes)
-        if digest != current:
-            repository.switch(content.distribution, content.arch, digest)
-        return Publication(
-            digest=digest,
-            distribution=content.distribution,
-            arch=content.arch,
-            path=repository.place(digest),
-            current=repository.current_link(content.distribution, content.arch),
-            packages=len(expected) - len(content.sources),
-            changed=digest != current,
-            renewed=renewed,
-        )
+    return _Planned(
+        content=content,
+        expected=expected,
+        modules=modules,
+        key=key,
+        keys=keys,
+        epoch=epoch,
+        record=record,
+        digest=hashlib.sha256(record).hexdigest(),
+    )
 
 
-def _write_client_files(
-    repository: Repository, content: PublicationContent, keys: Mapping[str, bytes], base_url: str | None
-) -> None:
+def _renew(repository: Repository, planned: _Planned, sign: Callable[[Path], bytes], terms: Terms) -> bool:
+    """Give the generation that is to be current a manifest where it needs one; True where it did."""
+    at = (planned.content.distribution, planned.content.arch, planned.digest)
+    due = is_due(repository, *at, planned.key, terms)
+    if due:
+        sizes = {href: artifact.size for href, artifact in planned.expected.items()}
+        issue(repository, *at, key=planned.key, sign=sign, terms=terms, sizes=sizes)
+    return due
+
+
+def _write_client_files(repository: Repository, planned: _Planned, base_url: str | None) -> None:
     """What a host needs before its first look: the keys and the .repo file."""
+    content, keys = planned.content, planned.keys
     for name, data in keys.items():
         write_atomic(repository.root / name, data)
     url = base_url or repository.root.as_uri()
@@ -170,10 +200,9 @@ def _streams(content: PublicationContent) -> dict[str, object]:
     return {"delivery": content.delivery.value, "streams": stream_rows(content)}
 
 
-def _check_reuse(
-    repository: Repository, content: PublicationContent, expected: Mapping[str, Artifact], subject: str
-) -> None:
-    files = {href.rpartition("/")[2]: artifact.sha256 for href, artifact in expected.items()}
+def _check_reuse(repository: Repository, planned: _Planned) -> None:
+    content = planned.content
+    files = {href.rpartition("/")[2]: artifact.sha256 for href, artifact in planned.expected.items()}
     earlier = {g.digest: g.files for g in repository.find(content.distribution, content.arch)}
     current = repository.current(content.distribution, content.arch)
     if current is not None:  # what clients in flight may still fetch, though the generation itself is gone
@@ -182,7 +211,7 @@ def _check_reuse(
     faults = list(reuse_faults(files, earlier))
     if faults:
         raise PublishError(
-            f"{subject}: {faults[0]}",
+            f"{planned.subject}: {faults[0]}",
             details=faults,
             hint="a changed RPM needs a higher serial; what is re-signed needs a new --repo",
         )
@@ -190,45 +219,43 @@ def _check_reuse(
 
 def _build(
     repository: Repository,
-    content: PublicationContent,
-    expected: Mapping[str, Artifact],
-    modules: bytes | None,
-    record: bytes,
-    digest: str,
+    planned: _Planned,
     *,
     sign: Callable[[Path], bytes],
-    epoch: int,
     check: Callable[[Path], object] | None,
     derived: Derived,
 ) -> None:
     """Fill a folder aside, prove it, and rename it to its digest."""
-    subject = f"{content.distribution}/{content.arch}"
+    content, expected = planned.content, planned.expected
     with repository.aside() as folder, ThreadPoolExecutor(max_workers=1) as beside:
-        fault = beside.submit(modulemd_fault, modules) if modules is not None else None
+        fault = beside.submit(modulemd_fault, planned.modules) if planned.modules is not None else None
         copied = fill_pool(folder, expected, derived)
         try:
-            if content.delivery is Delivery.BRANCH_REPOS:
-                written = write_trees(folder, content, _place, epoch=epoch, derived=derived)
-            else:
-                known = {href: artifact.sha256 for href, artifact in expected.items()}
-                errata, hrefs = updateinfo_of(content), list(expected)
-                written = [
-                    write_metadata(folder, hrefs, modules, epoch=epoch, updateinfo=errata, known=known, derived=derived)
-                ]
+            written = _metadata(folder, planned, derived)
         except ToolError as exc:
-            raise PublishError(f"{subject}: {exc.message}") from exc
+            raise PublishError(f"{planned.subject}: {exc.message}") from exc
         if fault is not None and (said := fault.result()) is not None:
-            raise PublishError(f"{subject}: libmodulemd refuses the module documents: {said}")
+            raise PublishError(f"{planned.subject}: libmodulemd refuses the module documents: {said}")
         for repomd in written:
             repomd.with_suffix(".xml.asc").write_bytes(sign(repomd))
         for name, data in content.files:
             (folder / name).write_bytes(data)
-        (folder / RECORD).write_bytes(record)
+        (folder / RECORD).write_bytes(planned.record)
         _make_durable(folder, {href.partition("/")[0] for href in expected}, copied)
         if check is not None:
             check(folder)
-        folder.rename(repository.place(digest))
+        folder.rename(repository.place(planned.digest))
         sync_path(repository.generations)
+
+
+def _metadata(folder: Path, planned: _Planned, derived: Derived) -> list[Path]:
+    """Every repomd.xml of the publication."""
+    content, epoch = planned.content, planned.epoch
+    if content.delivery is Delivery.BRANCH_REPOS:
+        return write_trees(folder, content, _place, epoch=epoch, derived=derived)
+    known = {href: artifact.sha256 for href, artifact in planned.expected.items()}
+    errata, hrefs, modules = updateinfo_of(content), list(known), planned.modules
+    return [write_metadata(folder, hrefs, modules, epoch=epoch, updateinfo=errata, known=known, derived=derived)]
 
 
 def _make_durable(folder: Path, pool: Collection[str], copied: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Thread
@@ -14,6 +15,9 @@ from werkzeug.serving import make_server
 SECRET = "of-nobody-and-nothing"
 
 
+Writing = Callable[[str, bool], object]  # told the address, before it is written (False) and after
+
+
 class _OneAtATime:
     """moto's application with one request at a time.
 
@@ -23,10 +27,17 @@ class _OneAtATime:
     def __init__(self) -> None:
         self._application: Any = DomainDispatcherApplication(create_backend_app)
         self._lock = Lock()
+        self.writing: Writing = lambda _name, _done: None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        writes = environ["REQUEST_METHOD"] not in ("GET", "HEAD")
         with self._lock:
-            return list(self._application(environ, start_response))
+            if writes:
+                self.writing(environ["PATH_INFO"], False)
+            answer = list(self._application(environ, start_response))
+            if writes:
+                self.writing(environ["PATH_INFO"], True)
+            return answer
 
 
 class S3Server:
@@ -34,7 +45,12 @@ class S3Server:
 
     def __init__(self) -> None:
         self.port = 0  # any that is free, and the same one later
+        self._application = _OneAtATime()
         self.start()
+
+    def tell(self, writing: Writing) -> None:
+        """Who is told of each write from now on; what it raises the client gets as an answer 500."""
+        self._application.writing = writing
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +65,7 @@ class S3Server:
 
     def start(self) -> None:
         self._server = make_server(
-            "127.0.0.1", self.port, _OneAtATime(), threaded=True, request_handler=MotoRequestHandler
+            "127.0.0.1", self.port, self._application, threaded=True, request_handler=MotoRequestHandler
         )
         self.port = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
@@ -76,3 +92,10 @@ def make_bucket(name: str) -> None:
     s3fs.S3FileSystem.clear_instance_cache()
     if not s3fs.S3FileSystem().exists(name):
         s3fs.S3FileSystem().mkdir(name)
+
+
+def let_anybody_read(bucket: str) -> None:
+    """As the bucket behind a web site is: what is below it can be read over HTTP without a key."""
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    s3fs.S3FileSystem().call_s3("put_bucket_policy", Bucket=bucket, Policy=policy)

@@ -174,11 +174,12 @@ def verify(
     **options: Any,
 ) -> None:
     """Check a published repository as a client would: signatures, checksums, closure, module documents; and whether it
-    is the newest one, whole and unmixed, by its signed manifest.
+    is the newest one, whole and unmixed, by its signed manifest. LOCATION is a publication, or a repository: then all
+    of its publications, and the pages, keys and logs beside them.
 
     \b
     Example:
-      repobuild verify repo/el9/x86_64 --key repo/RPM-GPG-KEY-repobuild
+      repobuild verify repo --key repo/RPM-GPG-KEY-repobuild
       repobuild verify https://example.org/repo/el9/x86_64 --key RPM-GPG-KEY-example --quick
       repobuild verify --rebuild r535-open@5.14.0-503.11.1.el9_5.x86_64
     """

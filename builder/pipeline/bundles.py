@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,12 @@ from builder.model.publication import Publication
 from builder.publish import (
     Manifest,
     Repository,
+    Terms,
     find_generation,
+    is_newest,
+    issue,
+    issue_part,
+    lifetime_of,
     open_tar,
     select,
     trusted_manifest,
@@ -71,8 +77,14 @@ def make_bundle(
         tmp = Path(made)
         earlier = _earlier(since, signer.public_key(), tmp) if since else None
         digest = generation.digest
+        sign_file = partial(signer.sign_detached, epoch=epoch)
+        key = signer.fingerprint
+        terms = Terms(now=int(time.time()), lifetime=lifetime_of(generation))
         if not selection.whole:
-            digest = write_selection(generation, selection, folder, partial(signer.sign_detached, epoch=epoch))
+            digest = write_selection(generation, selection, folder, sign_file)
+            issue_part(repository, generation, folder, digest, key=key, sign=sign_file, terms=terms)
+        elif not is_newest(repository, generation):  # bundles of parts were made since: their sites shall take this one
+            issue(repository, distribution, arch, digest, key=key, sign=sign_file, terms=terms)
         manifest = write_bundle(
             generation.path if selection.whole else folder,
             output,

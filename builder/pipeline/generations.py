@@ -9,7 +9,7 @@ from functools import partial
 from builder.config import load_matrix
 from builder.errors import PublishError, RepobuildError
 from builder.model.publication import Publication
-from builder.pipeline.integrity import open_signer, terms_of
+from builder.pipeline.integrity import open_signer, sign_site, terms_of
 from builder.pipeline.notify import read_events, record_events
 from builder.pipeline.settings import Settings
 from builder.pipeline.site import write_site
@@ -33,6 +33,7 @@ def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | 
     (ADR 0026); without, it keeps its former one.
     """
     renew = None
+    sign_top = None
     if settings.gnupghome is not None:
         integrity = load_matrix(settings.config, settings.streams).integrity
         signer, terms = open_signer(settings, integrity), terms_of(settings, integrity)
@@ -43,6 +44,8 @@ def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | 
             sign = partial(signer.sign_detached, epoch=0)
             issue(repository, distribution, arch, chosen, key=signer.fingerprint, sign=sign, terms=terms)
             return True
+
+        sign_top = partial(sign_site, settings, signer, integrity)
 
     with Store.open(settings.work):
         publication = rollback(settings.repo_path, distribution, arch, digest, renew=renew)
@@ -59,6 +62,8 @@ def rollback_to(settings: Settings, distribution: str, arch: str, digest: str | 
             tail = f"/{distribution}/{arch}"
             address = next((url.removesuffix(tail) for url in known if url.endswith(tail)), settings.published_at)
             record_events(settings.repo_path, [(distribution, arch)], address=address, kind="rollback")
+        if sign_top is not None:
+            sign_top()
         return publication
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from builder.errors import SignError
 from builder.model.matrix import Integrity
 from builder.pipeline.settings import Settings
-from builder.publish import KEY_FILE, Terms, key_files
+from builder.publish import KEY_FILE, Terms, issue_site, key_files
 from builder.sign import Signer
 from builder.tools.gpg import fingerprint_of
 
@@ -63,3 +64,9 @@ def key_names(integrity: Integrity) -> tuple[str, ...]:
 def terms_of(settings: Settings, integrity: Integrity) -> Terms:
     """From now on, for the lifetime of matrix.yaml."""
     return Terms(now=int(time.time()), lifetime=integrity.lifetime, sequence=settings.least_sequence)
+
+
+def sign_site(settings: Settings, signer: Signer, integrity: Integrity) -> bool:
+    """Sign what lies at the top of the repository now; False where the signed list says it already (ADR 0031)."""
+    sign = partial(signer.sign_detached, epoch=0)
+    return issue_site(settings.repo_path, key=signer.fingerprint, sign=sign, terms=terms_of(settings, integrity))

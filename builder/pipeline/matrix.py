@@ -21,7 +21,7 @@ from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates, build_releases
 from builder.pipeline.gpus import tell_lost_gpus
-from builder.pipeline.integrity import open_signer
+from builder.pipeline.integrity import open_signer, sign_site
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.notify import notify
 from builder.pipeline.open_farm import open_farm
@@ -41,6 +41,7 @@ from builder.pipeline.workshop import Workshop, fetch_sources, known, make_build
 from builder.plan.actions import plan_actions
 from builder.plan.errata import plan_errata
 from builder.plan.streams import plan_streams
+from builder.publish import SITE_MANIFEST
 from builder.render import render_mock_config
 from builder.sign import Signer
 from builder.store import Store
@@ -144,6 +145,8 @@ def run(
         if any(report.publication is not None for report in reports):
             tell_site(shop, outcomes.values())
             _notify(shop)
+            if signer is not None:
+                _sign_site(shop, signer)
         give_shared(shop)
         return RunReport(
             actions=actions,
@@ -166,6 +169,14 @@ def _notify(shop: Workshop) -> None:
         address=settings.published_at,
         author=matrix.vendor,
     )
+
+
+def _sign_site(shop: Workshop, signer: Signer) -> None:
+    """What was published stands; that the list at the top could not be signed is told, and `verify` says it, too."""
+    try:
+        sign_site(shop.settings, signer, shop.configuration.matrix.integrity)
+    except RepobuildError as exc:
+        shop.tell("site", SITE_MANIFEST, "failed", exc.message, code=exc.code)
 
 
 def _with_farm(shop: Workshop, stack: ExitStack) -> Workshop:

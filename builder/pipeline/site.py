@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from builder.errors import RepobuildError
 from builder.model.cells import PackageKind
@@ -75,7 +76,13 @@ def write_site(settings: Settings, facts: SiteFacts | None = None) -> tuple[str,
         # Times first: a run that is killed in between counts no module as newer than it is.
         return {SITE_TIMES: write_times(times), **fresh, SITE_DATA: support_json(document), SITE_PAGE: page}
 
-    return update_site(settings.repo_path, compose)
+    return update_site(settings.repo_path, compose, _logs_of)
+
+
+def _logs_of(document: Mapping[str, Any]) -> set[str]:
+    """The logs that a generation's support matrix may link to, published or not."""
+    where = f"{document.get('distribution')}/{document.get('arch')}"
+    return {_log_name(where, cell) for cell in document.get("cells", ())}
 
 
 def _former_place(data: bytes) -> str | None:

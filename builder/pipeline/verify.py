@@ -9,7 +9,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.publish import IntegrityReport, SeenFile, verify_integrity
+from builder.publish import IntegrityReport, SeenFile, SiteReport, is_site, verify_integrity, verify_site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedSite:
+    """A whole repository that was found whole, for people and JSON."""
+
+    report: SiteReport
+
+    def document(self) -> dict[str, object]:
+        """As JSON."""
+        manifest = self.report.manifest
+        return {
+            "files": len(manifest.files),
+            "sequence": manifest.sequence,
+            "issued": manifest.issued,
+            "expires": manifest.expires,
+            "key": manifest.key,
+            "publications": [Verified(report=one).document() for one in self.report.publications],
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        manifest = self.report.manifest
+        number = f"number {manifest.sequence} of the repository, issued {manifest.issued}"
+        return [
+            *(line for one in self.report.publications for line in Verified(report=one).lines()),
+            f"ok: {len(manifest.files)} files beside {len(manifest.publications)} publications",
+            f"{number}, to be believed until {manifest.expires}",
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +61,7 @@ class Verified:
             "expires": manifest.expires,
             "key": manifest.key,
             "quick": content is None,
+            "part_of": manifest.part_of,
         }
 
     def lines(self) -> list[str]:
@@ -39,6 +69,7 @@ class Verified:
         manifest, content = self.report.manifest, self.report.content
         counts = content.counts() if content else {"files listed, not read": len(manifest.files)}
         of = f"{manifest.distribution}/{manifest.arch}"
+        of += f", in part: what a bundle took of {manifest.part_of[:12]}" if manifest.part_of else ""
         return [
             "ok: " + ", ".join(f"{value} {name}" for name, value in counts.items()),
             f"number {manifest.sequence} of {of}, issued {manifest.issued}, to be believed until {manifest.expires}",
@@ -59,8 +90,10 @@ def verify(
     quick: bool = False,
     state: Path | None = None,
     forget: bool = False,
-) -> Verified:
+) -> Verified | VerifiedSite:
     """Look at a repository as a client would, and at its manifest; raises VerifyError with every fault.
+
+    The top of a repository, where it has a signed list, is looked at with all its publications.
 
     ``state`` is the file that remembers what was seen; None: nothing is known and nothing kept. With ``forget`` it
     knows nothing of this place when the look begins.
@@ -69,16 +102,14 @@ def verify(
     url = _url(location)
     if seen is not None and forget:
         seen.forget(url.rstrip("/"))
+    keys = [path.read_bytes() for path in key_files]
+    repos = [_url(repo) for repo in with_repos]
     with tempfile.TemporaryDirectory() as tmp:
-        report = verify_integrity(
-            url,
-            [path.read_bytes() for path in key_files],
-            Path(tmp),
-            now=int(time.time()),
-            seen=seen,
-            quick=quick,
-            with_repos=[_url(r) for r in with_repos],
-        )
+        now, folder = int(time.time()), Path(tmp)
+        if is_site(url, folder):
+            site = verify_site(url, keys, folder, now=now, seen=seen, quick=quick, with_repos=repos)
+            return VerifiedSite(report=site)
+        report = verify_integrity(url, keys, folder, now=now, seen=seen, quick=quick, with_repos=repos)
     return Verified(report=report)
 
 

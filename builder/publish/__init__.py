@@ -13,9 +13,11 @@ from builder.publish.generations import (
     rollback,
 )
 from builder.publish.integrity import IntegrityReport, verify_integrity
-from builder.publish.issue import is_due, issue
+from builder.publish.issue import is_due, is_newest, issue, issue_part, lifetime_of
 from builder.publish.key_files import key_files
-from builder.publish.manifest import Terms, manifest_schema
+from builder.publish.manifest import SITE as SITE_MANIFEST
+from builder.publish.manifest import Terms, manifest_schemas
+from builder.publish.order import LOGS
 from builder.publish.publish import publish
 from builder.publish.push_rsync import RsyncTarget
 from builder.publish.push_s3 import S3Target
@@ -23,7 +25,9 @@ from builder.publish.pushed import Pushed
 from builder.publish.seen import SeenFile
 from builder.publish.selection import select, write_selection
 from builder.publish.serving import PublicationServer
-from builder.publish.site import LOGS, Bytes, CurrentSupport, update_site
+from builder.publish.site import Bytes, CurrentSupport, update_site
+from builder.publish.site_integrity import SiteReport, is_site, verify_site
+from builder.publish.site_issue import issue_site
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.unbundle import unbundle
 from builder.publish.verify import PublicationReport, verify_publication
@@ -32,6 +36,7 @@ from builder.publish.webhooks import Told, send, shown
 __all__ = [
     "KEY_FILE",
     "LOGS",
+    "SITE_MANIFEST",
     "Bytes",
     "CurrentSupport",
     "Generation",
@@ -45,6 +50,7 @@ __all__ = [
     "RsyncTarget",
     "S3Target",
     "SeenFile",
+    "SiteReport",
     "Terms",
     "Told",
     "advisory_ids",
@@ -52,9 +58,14 @@ __all__ = [
     "current_generation",
     "find_generation",
     "is_due",
+    "is_newest",
+    "is_site",
     "issue",
+    "issue_part",
+    "issue_site",
     "key_files",
-    "manifest_schema",
+    "lifetime_of",
+    "manifest_schemas",
     "open_tar",
     "prove_transitions",
     "publish",
@@ -68,6 +79,7 @@ __all__ = [
     "update_site",
     "verify_integrity",
     "verify_publication",
+    "verify_site",
     "with_errata",
     "with_former",
     "write_bundle",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import PublishError
-from builder.publish.generations import Repository
+from builder.publish.generations import Generation, Repository
 from builder.publish.in_flight import FORMER, former_files
 from builder.publish.manifest import (
     MANIFEST,
@@ -88,6 +88,45 @@ def issue(
     for path in folder.glob(f".{Path(MANIFEST).stem}*.new"):  # of a run that was killed while it wrote one
         path.unlink()
     sync_path(folder)
+
+
+def is_newest(repository: Repository, generation: Generation) -> bool:
+    """Whether the manifest of a generation has the highest number that was given; False where it has none."""
+    manifest = _head(generation.path)
+    return manifest is not None and manifest.sequence == _last(repository, generation.distribution, generation.arch)
+
+
+def lifetime_of(generation: Generation) -> int:
+    """Seconds that the manifest of a generation was given; raises PublishError where it has none."""
+    manifest = _head(generation.path)
+    if manifest is None:
+        raise PublishError(f"{generation.path}: has no manifest", hint="repobuild publish gives it one")
+    return at(manifest.expires) - at(manifest.issued)
+
+
+def issue_part(
+    repository: Repository, of: Generation, folder: Path, digest: str, *, key: str, sign: Sign, terms: Terms
+) -> None:
+    """Give a folder that holds some streams and kernels of a generation a manifest of its own, which says of which;
+    its number is one of the same sequence. Call while ``writing``; raises what ``issue`` raises.
+    """
+    record = read_record(folder)
+    number = max(_last(repository, of.distribution, of.arch) + 1, terms.sequence)
+    known = {str(row["file"]): str(row["sha256"]) for row in record["packages"]}
+    data = make_manifest(
+        module=str(record["module"]),
+        distribution=of.distribution,
+        arch=of.arch,
+        publication=digest,
+        part_of=of.digest,
+        key=key,
+        sequence=number,
+        terms=terms,
+        files=listed_files(folder, known, {}),
+    )
+    write_atomic(_counter(repository, of.distribution, of.arch), f"{number}\n".encode())
+    (folder / MANIFEST).write_bytes(data)
+    (folder / signature_name(data)).write_bytes(sign(folder / MANIFEST))
 
 
 def listed_files(folder: Path, known: Mapping[str, str], sizes: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:

@@ -10,6 +10,8 @@ from enum import IntEnum
 
 _DIGEST_NAMED = re.compile(r"(^|/)repodata/[0-9a-f]{64}-[^/]+$")
 _PACKAGE = re.compile(r"(^|/)(Packages|SRPMS)/.+\.rpm$")
+LOGS = "logs"
+_LOG = re.compile(rf"{LOGS}/[0-9a-f]{{10}}\.log")  # at the top of a repository, as pipeline.site names them
 _IMMUTABLE = "public, max-age=31536000, immutable"
 _SHORT = "public, max-age=60, must-revalidate"
 
@@ -19,13 +21,16 @@ class Role(IntEnum):
 
     PACKAGE = 0  # named by NEVRA; its name never stands for other bytes
     METADATA = 1  # named by its digest
-    PAGE = 2  # for people and programs beside dnf
-    SIGNATURE = 3  # of the next
-    REPOMD = 4  # names all metadata: what a client asks for first
-    RECORD = 5  # what this publication is: read by `verify` and by the next push
+    LOG = 2  # named by pages
+    PAGE = 3  # for people and programs beside dnf
+    SIGNATURE = 4  # of the next
+    REPOMD = 5  # names all metadata: what a client asks for first
+    RECORD = 6  # what this publication is: read by `verify` and by the next push
 
 
-_RECORD = re.compile(r"publication\.json|publication-manifest\..+")  # a manifest's signature is named by its digest
+_RECORD = re.compile(
+    r"publication\.json|(publication|site)-manifest\..+"
+)  # a manifest's signature is named by its digest
 
 
 def role_of(path: str) -> Role:
@@ -35,6 +40,8 @@ def role_of(path: str) -> Role:
         return Role.PACKAGE
     if _DIGEST_NAMED.search(path):
         return Role.METADATA
+    if _LOG.fullmatch(path):
+        return Role.LOG
     if name == "repomd.xml.asc":
         return Role.SIGNATURE
     if name == "repomd.xml":
@@ -59,7 +66,7 @@ def _place(path: str) -> tuple[int, str, bool, str]:
     role = role_of(path)
     pair = path.removesuffix(".asc") if role in (Role.SIGNATURE, Role.REPOMD, Role.RECORD) else ""
     step = Role.REPOMD if role is Role.SIGNATURE else role
-    pair = f"{'publication-manifest.' in path}{pair}" if role is Role.RECORD else pair  # it names the record: last
+    pair = f"{'-manifest.' in path}{pair}" if role is Role.RECORD else pair  # it names the record: last
     return step, pair, not path.endswith(".asc"), path
 
 

@@ -8,7 +8,7 @@ the switch finds its metadata and packages under the same addresses until they e
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from builder.errors import TargetError, ToolError, ToolMissingError
 from builder.publish.clients import KEY_FILE
 from builder.publish.content_checks import reuse_faults
 from builder.publish.generations import Generation, Repository
-from builder.publish.order import Role, is_immutable, role_of
+from builder.publish.order import LOGS, Role, is_immutable, role_of
 from builder.publish.pushed import Pushed, refuse_other_bytes
 from builder.publish.record import RECORD
 from builder.publish.target_state import STATES, TargetState, read_state, state_name, write_state
@@ -27,6 +27,7 @@ from builder.store.files import link_file
 from builder.tools.rsync import Rsync, open_rsync
 
 _LINK_DESTS = 20  # rsync takes no more
+_LEFT = (".*.??????", "publication-manifest.*.asc")  # what no publication needs: see _put_content
 
 
 class RsyncTarget:
@@ -75,9 +76,11 @@ class _Push:
             staged = aside / generation.digest
             added = _stage(repository, generation, [d for d in before if d not in expired], staged)
             self._put_content(staged, generation, known, live=current == generation.digest)
+        self._put_logs(repository)
         self._put_root(repository, generation, manifest=False)
         self._switch(tmp, generation)
         self._put_root(repository, generation, manifest=True)
+        self._withdraw(repository, tmp)
         state = state.switched(generation.digest, now)
         self._put_state(tmp, generation, state)
         self._remove(tmp / "empty", generation, state, expired)
@@ -130,14 +133,18 @@ class _Push:
             )
 
     def _put_content(self, staged: Path, generation: Generation, known: list[Generation], *, live: bool) -> None:
-        """All files; the record last, it says that the rest is there. Nothing of a live generation is removed.
+        """All files; the record last, it says that the rest is there.
+
+        Of a live generation nothing is removed but what a killed rsync left, which is called ``.<name>.<six letters>``,
+        and signatures of manifests that were replaced.
 
         rsync takes files of one size and time for the same: true of packages, whose names stand for their bytes, not of
         two repomd.xml written within a second. So everything else is compared by its bytes.
         """
         at = f"{self._place}/.generations/{generation.digest}/"
         links = [f"--link-dest=../{g.digest}" for g in sorted(known, key=lambda g: -g.made)[:_LINK_DESTS]]
-        delete = [] if live else ["--delete-after"]
+        only = [*(f"--filter=risk {name}" for name in _LEFT), "--filter=protect *"] if live else []
+        delete = ["--delete-after", *only]
         self._step("content")
         with self._failures("get the packages"):
             self._rsync.copy([f"{staged}/"], at, f"--exclude=/{RECORD}", *links, *delete)
@@ -147,12 +154,32 @@ class _Push:
         with self._failures("get the record"):
             self._rsync.copy([staged / RECORD], at, "--checksum")
 
+    def _put_logs(self, repository: Repository) -> None:
+        """What the page beside them will link to."""
+        if not (repository.root / LOGS).is_dir():
+            return
+        self._step("logs")
+        with self._failures("get the logs"):
+            only = ("--include=/*.log", "--exclude=*")
+            self._rsync.copy([f"{repository.root / LOGS}/"], f"{self._place}/{LOGS}/", "--checksum", *only)
+
+    def _withdraw(self, repository: Repository, tmp: Path) -> None:
+        """Logs that are published no more, and signatures of lists that were replaced. Nothing else that lies there."""
+        (tmp / "none" / LOGS).mkdir(parents=True)
+        self._step("withdraw")
+        ours = (f"--include=/{LOGS}/", f"--include=/{LOGS}/{'[0-9a-f]' * 10}.log", "--include=/site-manifest.*.asc")
+        # Without a folder of logs the folder there is emptied, not removed: it may be another one's.
+        logs = [] if (repository.root / LOGS).is_dir() else [f"{tmp}/none/"]
+        with self._failures("forget old logs"):
+            only = ("--existing", "--ignore-existing", "--delete", *ours, "--exclude=*")
+            self._rsync.copy([f"{repository.root}/", *logs], f"{self._place}/", *only)
+
     def _put_root(self, repository: Repository, generation: Generation, *, manifest: bool) -> None:
         """Files beside the distributions: keys and ``.repo`` files before the switch, signed records after it."""
         files = [
             str(path)
             for name, path in root_files(repository.root).items()
-            if (role_of(name) is Role.RECORD) == manifest
+            if role_of(name) is not Role.LOG and (role_of(name) is Role.RECORD) == manifest
         ]
         self._step(f"root files{' (records)' if manifest else ''} of {generation.distribution}")
         with self._failures("get keys and .repo files"):
@@ -199,22 +226,16 @@ class _Push:
 
 
 def _stage(repository: Repository, generation: Generation, former: list[str], staged: Path) -> int:
-    """Link a generation and what former ones had beside it into a folder; returns how many files were added."""
-    staged.mkdir()
-    for top, folders, files in os.walk(generation.path):
-        inside = staged / Path(top).relative_to(generation.path)
-        for name in (*folders, *files):
-            path = Path(top, name)
-            if path.is_symlink():
-                (inside / name).symlink_to(path.readlink())
-            elif path.is_dir():
-                (inside / name).mkdir()
-            else:
-                link_file(path, inside / name)
+    """Link a generation and what former ones had beside it into a folder; returns how many files were added.
+
+    Not only what publishing keeps in a generation (in_flight.py): that counts publications, a target the days since its
+    own switches, and of those it may have seen others.
+    """
+    shutil.copytree(
+        generation.path, staged, symlinks=True, copy_function=lambda source, to: link_file(Path(source), to)
+    )
     added = 0
     for digest in former:
-        if not repository.place(digest).is_dir():
-            continue
         for name, path in own_files(repository.place(digest)):
             if is_immutable(name) and not (staged / name).exists():
                 link_file(path, staged / name)

@@ -9,7 +9,7 @@ takes a mixture. A failure there puts the former signature back.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from builder.errors import TargetError
 from builder.publish.clients import KEY_FILE
 from builder.publish.generations import Generation, Repository
+from builder.publish.manifest import MANIFEST, SITE, is_of_manifest, signature_name
 from builder.publish.order import Role, cache_control, is_immutable, role_of, upload_order
 from builder.publish.pushed import Pushed, refuse_other_bytes
 from builder.publish.target_state import TargetState, read_state, state_name, write_state
@@ -45,17 +46,22 @@ class S3Target:
         fixed = _digests(generation, files, prefix)
         version, state = self._state(generation)
         changed = state.current != generation.digest
-        missing = self._missing(files, fixed, state)
+        with self._failures("be listed"):
+            sizes = self._bucket.sizes()
+        stale = {name for name in sizes if _may_go(name, prefix)} - self._signatures(prefix)
+        missing = self._missing(files, fixed, state, sizes)
         expired = state.expired(now, keep)
         state = state.begin(generation.digest, fixed)
         version = self._put_state(generation, state, version)
         self._put_packages({name: files[name] for name in upload_order(missing)}, fixed)
         rest = upload_order(name for name in files if name not in fixed)
         roots = root_files(repository.root)
-        early = {name: path for name, path in roots.items() if role_of(name) is not Role.RECORD}
+        self._put_logs({name: path for name, path in roots.items() if role_of(name) is Role.LOG})
+        early = {name: path for name, path in roots.items() if role_of(name) is Role.PAGE}
         self._put_all({**early, **{n: files[n] for n in rest}})
-        late = upload_order(name for name in roots if name not in early)
+        late = upload_order(name for name in roots if role_of(name) is Role.RECORD)
         self._put_all({name: roots[name] for name in late})
+        self._withdraw(stale - roots.keys() - files.keys())
         state = state.switched(generation.digest, now)
         version = self._put_state(generation, state, version)
         self._remove(generation, state, tuple(d for d in expired if d != generation.digest), version)
@@ -79,10 +85,10 @@ class S3Target:
                 hint="its clients trust that one: push to another target, or publish under that key",
             )
 
-    def _missing(self, files: Mapping[str, Path], fixed: Mapping[str, str], state: TargetState) -> list[str]:
+    def _missing(
+        self, files: Mapping[str, Path], fixed: Mapping[str, str], state: TargetState, sizes: Mapping[str, int]
+    ) -> list[str]:
         """Packages and metadata that have to be sent; raises TargetError for a name with other bytes there."""
-        with self._failures("be listed"):
-            sizes = self._bucket.sizes()
         faults, missing = [], []
         for name, sha256 in fixed.items():
             known = {sent.files[name] for sent in state.generations.values() if name in sent.files}
@@ -104,6 +110,27 @@ class S3Target:
                 list(pool.map(lambda name: self._create(name, files[name], fixed[name]), names))
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _signatures(self, prefix: str) -> set[str]:
+        """Of the manifests that stand there now: who has just fetched one of them asks for its signature next."""
+        places = {MANIFEST: prefix, SITE: ""}
+        with self._failures("be read"):
+            found = {name: self._bucket.read(f"{folder}{name}") for name, folder in places.items()}
+        return {f"{places[name]}{signature_name(data, name)}" for name, data in found.items() if data is not None}
+
+    def _put_logs(self, files: Mapping[str, Path]) -> None:
+        """What the page beside them will link to, several at a time."""
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            list(pool.map(lambda name: self._put_all({name: files[name]}), files))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _withdraw(self, names: Collection[str]) -> None:
+        if names:
+            self._step("withdraw")
+            with self._failures("forget old logs"):
+                self._bucket.remove(sorted(names))
 
     def _create(self, name: str, path: Path, sha256: str) -> None:
         if file_sha256(path) != sha256:
@@ -186,6 +213,12 @@ class S3Target:
             yield
         except PlaceError as exc:
             raise TargetError(f"{self.url}: cannot {what}: {exc}", hint="push again: it goes on from there") from exc
+
+
+def _may_go(name: str, prefix: str) -> bool:
+    """Logs, and signatures of manifests: of no use once the source has them no more."""
+    manifest = is_of_manifest(name, SITE) or is_of_manifest(name.removeprefix(prefix))
+    return role_of(name) is Role.LOG or (manifest and name.endswith(".asc"))
 
 
 def _digests(generation: Generation, files: Mapping[str, Path], prefix: str) -> dict[str, str]:

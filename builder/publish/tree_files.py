@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder.publish.order import LOGS, Role, role_of
 from builder.publish.trees import STREAMS
 from builder.tools.createrepo import read_primary, read_repomd
 
@@ -32,5 +33,11 @@ def flat_files(folder: Path) -> dict[str, Path]:
 
 
 def root_files(root: Path) -> dict[str, Path]:
-    """The plain files beside the distributions: keys, ``.repo`` files and what else is published there."""
-    return {p.name: p for p in sorted(root.iterdir()) if p.is_file() and not p.is_symlink() and p.name[0] != "."}
+    """What lies beside the distributions: keys, ``.repo`` files, pages, their logs and what else is published there."""
+    plain = {p.name: p for p in sorted(root.iterdir()) if _is_plain(p) and p.name[0] != "."}
+    logs = {f"{LOGS}/{p.name}": p for p in sorted((root / LOGS).glob("*.log")) if _is_plain(p)}
+    return {**plain, **{name: path for name, path in logs.items() if role_of(name) is Role.LOG}}
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

@@ -14,6 +14,9 @@ from builder.publish.bundle import FILES, POOL_LINK, BundledFile, Manifest, open
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import reuse_faults
 from builder.publish.generations import Generation, Repository, read_generation
+from builder.publish.integrity import verify_integrity
+from builder.publish.issue import files_below
+from builder.publish.manifest import MANIFEST, read_manifest, signature_name
 from builder.publish.record import RECORD
 from builder.publish.trees import STREAMS
 from builder.publish.verify import verify_publication
@@ -45,12 +48,14 @@ def unbundle(path: Path, repo: Path, public_key: bytes, base_url: str | None = N
         _check_reuse(generation, known)
         looking = aside / "look"
         looking.mkdir()
-        report = verify_publication(folder.as_uri(), public_key, looking)
+        packages = _check(folder, public_key, looking)
         place = repository.place(manifest.digest)
         if not place.is_dir():
             sync_tree(folder)
             folder.rename(place)
             sync_path(repository.generations)
+        else:
+            _renew(folder, place)
         before = repository.current(manifest.distribution, manifest.arch)
         write_atomic(repository.root / KEY_FILE, public_key)
         _write_client(repository, place, manifest, base_url)
@@ -62,7 +67,7 @@ def unbundle(path: Path, repo: Path, public_key: bytes, base_url: str | None = N
             arch=manifest.arch,
             path=place,
             current=repository.current_link(manifest.distribution, manifest.arch),
-            packages=report.packages,
+            packages=packages,
             changed=before != manifest.digest,
         )
 
@@ -129,6 +134,46 @@ def _assemble(manifest: Manifest, data: Path, folder: Path, path: Path) -> Gener
     if (generation.distribution, generation.arch) != (manifest.distribution, manifest.arch):
         raise BundleError(f"{path}: its {RECORD} is of {generation.distribution}/{generation.arch}", hint=_AGAIN)
     return generation
+
+
+def _check(folder: Path, public_key: bytes, tmp: Path) -> int:
+    """Look at all of it as ``verify`` does; returns how many packages there are.
+
+    Not at the date: the way may have been long, and whoever looks at the place is told. What versions without manifests
+    bundled has none; its files are those of the bundle's.
+    """
+    if not (folder / MANIFEST).is_file():
+        return verify_publication(folder.as_uri(), public_key, tmp).packages
+    content = verify_integrity(folder.as_uri(), [public_key], tmp, now=0).content
+    return content.packages if content is not None else 0
+
+
+def _renew(folder: Path, place: Path) -> None:
+    """Give a generation that was placed before the manifest that a bundle brings, and the files that this one lists.
+
+    As when one is issued: files, the signature, then the manifest by one rename. What only the former one listed goes.
+    A bundle that is older than what is there brings nothing.
+    """
+    if not (folder / MANIFEST).is_file():
+        return
+    data = (folder / MANIFEST).read_bytes()
+    former = (place / MANIFEST).read_bytes() if (place / MANIFEST).is_file() else None
+    if former is not None and read_manifest(former).sequence >= read_manifest(data).sequence:
+        return
+    names = {name for name, _entry in files_below(folder)}
+    for name in (*sorted(names), signature_name(data)):
+        if not (place / name).exists():
+            link_file(folder / name, place / name)
+            sync_path((place / name).parent)
+    write_atomic(place / MANIFEST, data)
+    kept = {MANIFEST, signature_name(data), *((signature_name(former),) if former is not None else ())}
+    for path in place.glob(f"{Path(MANIFEST).stem}.*"):
+        if path.name not in kept:
+            path.unlink()
+    for name, _entry in list(files_below(place)):
+        if name not in names:
+            (place / name).unlink()
+    sync_path(place)
 
 
 def _check_reuse(generation: Generation, known: tuple[Generation, ...]) -> None:

@@ -83,11 +83,11 @@ def test_a_key_declared_for_a_day_takes_over_and_a_rollback_gets_a_new_number(wh
         document["integrity"] = {"keys": [{"file": "former.asc"}, {"file": "next.asc", "from": day}]}
         job.config.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def look(*keys: bytes, code: int = 0) -> Any:
+    def look(*keys: bytes, code: int = 0, place: Path = job.published) -> Any:
         words = [
             str(PROGRAM),
             "verify",
-            str(job.published),
+            str(place),
             "--state",
             str(tmp_path / "seen.json"),
             "--quick",
@@ -117,5 +117,12 @@ def test_a_key_declared_for_a_day_takes_over_and_a_rollback_gets_a_new_number(wh
     assert signature_faults(sorted(job.published.glob("Packages/*/*.rpm")), [former], tmp_path / "k") == {}
     job.run("rollback", "lab9", overlap[:12])  # without the key: dnf follows, who verifies is told
     assert look(former, following, code=56)["error"]["code"] == "rolled-back"
+    assert any(
+        "support-matrix" in line for line in look(former, following, code=56, place=job.repo)["error"]["details"]
+    )
     job.run("rollback", "lab9", overlap[:12], "--gnupghome", str(home))
     assert look(former, following)["sequence"] == 4
+    top = look(former, following, place=job.repo)
+    assert [one["sequence"] for one in top["publications"]] == [4]
+    signed = {file["path"] for file in json.loads((job.repo / "site-manifest.json").read_text())["files"]}
+    assert {"support-matrix.html", "support-matrix.json", "feed.atom", "events.json", "lab9.repo"} <= signed

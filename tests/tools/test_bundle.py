@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +14,20 @@ import pytest
 from click.testing import CliRunner
 
 from builder.cli import main
-from builder.errors import BundleError, RepobuildError
+from builder.errors import (
+    BundleError,
+    ContentsError,
+    ExpiredError,
+    MixedError,
+    RepobuildError,
+    RolledBackError,
+    UntrustedError,
+    VerifyError,
+)
 from builder.pipeline.bundles import make_bundle, place_bundle
-from builder.publish import Repository
+from builder.publish import Repository, SeenFile, verify_integrity
 from builder.publish.bundle import read_manifest
+from builder.publish.manifest import Manifest as Listed
 from tests.need import need, need_root
 from tests.tools.publishing import Shop, content_of, make_rpms, sign_all, stream
 from tests.tools.sending import Source, put, seen
@@ -144,6 +155,89 @@ def test_modules_of_some_kernels_alone_and_a_host_with_another_kernel_is_refused
     assert any(name.startswith(f"kmod-nvidia-{KERNELS[1]}") for name in client.installed())
     refused = client.dnf("install", str(old), ok=(1,))
     assert f"kmod-nvidia-{KERNELS[0]}" in refused.stdout + refused.stderr
+
+
+@pytest.fixture
+def narrowed(bundle: Path, key: Path, tmp_path: Path) -> Path:
+    """Where one stream was placed, as its site reads it."""
+    return place_bundle(bundle, tmp_path / "root2", key, None).current
+
+
+class Site:
+    """Somebody at the second site, who remembers what was there."""
+
+    def __init__(self, shop: Shop, tmp: Path) -> None:
+        self._keys, self._tmp, self._seen = [shop.signer.public_key()], tmp, SeenFile(tmp / "state/seen.json")
+        self._looks = 0
+
+    def sees(self, place: Path, *, after: int = 0) -> Listed:
+        """``after``: so many seconds from now."""
+        self._looks += 1
+        folder = self._tmp / f"look-{self._looks}"
+        folder.mkdir()
+        now = int(time.time()) + after
+        return verify_integrity(str(place), self._keys, folder, now=now, seen=self._seen).manifest
+
+
+def test_what_was_narrowed_is_verified_by_a_manifest_that_was_signed_when_it_was_bundled(
+    narrowed: Path, made_source: Source, shop: Shop, tmp_path: Path
+) -> None:
+    manifest = Site(shop, tmp_path).sees(narrowed)
+    assert manifest.part_of == made_source.a.digest
+    assert manifest.publication == narrowed.readlink().name != made_source.a.digest
+    assert manifest.key == shop.signer.fingerprint
+    assert sum(file.path.endswith(".rpm") for file in manifest.files) == 2
+
+
+def _other_metadata(place: Path, source: Source) -> None:
+    for name in ("repodata/repomd.xml", "repodata/repomd.xml.asc"):
+        (place / name).unlink()
+        shutil.copy(source.a.path / name, place / name)
+
+
+HARMS: dict[str, tuple[Callable[[Path, Source], object], type[VerifyError]]] = {
+    "a file is missing": (lambda place, _source: next(place.glob("Packages/*/*.rpm")).unlink(), ContentsError),
+    "a file too many": (lambda place, _source: (place / "page.html").write_text("x"), ContentsError),
+    "metadata of the whole": (_other_metadata, MixedError),
+    "no signature": (lambda place, _source: next(place.glob("publication-manifest.*.asc")).unlink(), UntrustedError),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_each_harm_to_what_was_narrowed_is_a_failure_of_its_kind(
+    harm: str, narrowed: Path, made_source: Source, shop: Shop, tmp_path: Path
+) -> None:
+    do, kind = HARMS[harm]
+    do(narrowed, made_source)
+    with pytest.raises(VerifyError) as found:
+        Site(shop, tmp_path).sees(narrowed)
+    assert type(found.value) is kind
+
+
+def test_a_second_site_is_renewed_by_bundles_and_told_of_what_is_older_than_it_saw(
+    source: Source, shop: Shop, key: Path, tmp_path: Path
+) -> None:
+    root2, site = tmp_path / "root2", Site(shop, tmp_path)
+
+    def make(name: str, *streams: str) -> Path:
+        made = tmp_path / name
+        make_bundle(source.repository.root, made, "lab9", shop.signer, arch="x86_64", streams=streams)
+        return made
+
+    first, again, whole = make("first", "r535-open"), make("again", "r535-open"), make("whole")
+    place = place_bundle(first, root2, key, None).current
+    before = site.sees(place)
+    with pytest.raises(ExpiredError):
+        site.sees(place, after=31 * 86400)
+    assert not place_bundle(again, root2, None, None).changed
+    assert site.sees(place).sequence == before.sequence + 1
+    place_bundle(first, root2, None, None)  # of the same content: the newer word stays
+    assert site.sees(place).sequence == before.sequence + 1
+    assert place_bundle(whole, root2, None, None).digest == source.a.digest
+    assert site.sees(place).part_of is None
+    place_bundle(again, root2, None, None)
+    with pytest.raises(RolledBackError, match="in part; lab9/x86_64 was seen here before"):
+        site.sees(place)
 
 
 def _members(path: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ import yaml
 
 from builder.config import json_schemas
 from builder.pipeline.event_lines import event_schema
-from builder.publish import manifest_schema
+from builder.publish import manifest_schemas
 from builder.report import provenance_schema, support_schemas
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,7 +23,7 @@ SCHEMA_OF = {
     **json_schemas(),
     "event": event_schema(),
     **support_schemas(),
-    "publication-manifest": manifest_schema(),
+    **manifest_schemas(),
     "provenance": provenance_schema(),
 }
 STREAMS = sorted((ROOT / "streams").glob("*.yaml"))

@@ -16,7 +16,7 @@ from builder.errors import (
     UntrustedError,
     VerifyError,
 )
-from builder.publish import Terms, manifest_schema
+from builder.publish import Terms, manifest_schemas
 from builder.publish.faults import Fault, verify_error, within
 from builder.publish.manifest import (
     is_of_manifest,
@@ -96,5 +96,5 @@ def test_the_worst_of_several_faults_names_the_failure_and_all_are_told() -> Non
 
 
 def test_the_schema_says_what_its_keys_are() -> None:
-    properties = manifest_schema()["properties"]
+    properties = manifest_schemas()["publication-manifest"]["properties"]
     assert "rollbacks and renewals" in properties["sequence"]["description"]

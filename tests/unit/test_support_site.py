@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,3 +212,20 @@ def test_logs_stand_beside_the_publications_and_stay_when_a_run_brings_none(tmp_
     assert (other["log"], other["no_log"]) == (None, NOT_HERE)
     assert cell_of(read(settings.repo_path), "r535-open:535.261.03@" + NEW)["no_log"] == "nothing was built"
     assert write_site(settings) == ()
+
+
+def test_a_log_stays_as_long_as_a_generation_has_its_cell(tmp_path: Path) -> None:
+    settings = Settings(config=Path("matrix.yaml"), repo=tmp_path / "repo", publish_logs=True)
+    root = settings.repo_path
+    (tmp_path / "build.log").write_text("compiled\n")
+    generation(root, "1" * 64, support_matrix(facts()))
+    write_site(settings, SiteFacts(logs={f"{WHERE}/{CELL}": (tmp_path / "build.log",)}))
+    log = cell_of(read(root))["log"]
+    (root / "logs/notes.txt").write_text("somebody's\n")
+    generation(root, "2" * 64, support_matrix(facts("kmod-1-2")))  # another package, another log
+    write_site(settings)
+    assert cell_of(read(root))["log"] is None
+    assert (root / log).is_file()  # a rollback shows it again
+    shutil.rmtree(root / ".generations" / ("1" * 64))
+    write_site(settings)
+    assert [path.name for path in (root / "logs").iterdir()] == ["notes.txt"]

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from builder.build.contract import RECIPE
 from builder.build.failures import disk_full, evidence
 from builder.build.inner_root import ROOT
 from builder.build.job import BuildJob, RootJob, read_failure, write_job
@@ -40,7 +41,7 @@ class ChrootBuilder:
     """Builds as root in overlays over base roots that the store keeps, one a chroot and state of its repositories."""
 
     name = "chroot"
-    recipe = "chroot 1"
+    recipe = RECIPE
 
     def __init__(self, store: Store, *, memory: int | None = None) -> None:
         """``memory`` is what one build may use of it, in bytes; None: half of what is available; 0: the disk only."""

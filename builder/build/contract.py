@@ -7,6 +7,10 @@ from typing import Protocol
 from builder.model.matrix import Chroot
 from builder.model.sources import BuildRequest, Buildroot
 
+# Of the builders that make a root of its own for each build: the same SRPM gives the same bytes in all of them, which
+# tests hold them to (docs/adr/0019-mock-builder.md), so what the one built is the other's to reuse.
+RECIPE = "buildroot 1"
+
 
 class Builder(Protocol):
     """One way to build packages. Methods may be called from several threads at once."""

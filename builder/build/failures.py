@@ -100,6 +100,11 @@ def rpmbuild_failure(subject: str, what: str, log: Path) -> RepobuildError:
     return BuildError(f"{subject}: {what}{_headline(lines)}", details=evidence(lines), log=log)
 
 
+def says_full(lines: Sequence[str]) -> list[str]:
+    """Those that tell of a full disk."""
+    return [line for line in lines if _FULL.search(line)]
+
+
 def evidence(lines: Sequence[str]) -> tuple[str, ...]:
     """First error lines and last lines of a build log, each once, in order."""
     first = [n for n, line in enumerate(lines) if _tells(line)][:_FIRST_LINES]

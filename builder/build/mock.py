@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pwd
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,15 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from builder.build.failures import dependency_failure, evidence, root_failure, rpmbuild_failure
+from builder.build.contract import RECIPE
 from builder.build.memory import in_memory_or_on_disk
+from builder.build.mock_logs import failure, init_failure, stopped_by
 from builder.build.roots import Roots, write_root
 from builder.errors import (
     BuildError,
     BuildrootError,
-    BuildrootLockedError,
     BuildTimeoutError,
-    RepobuildError,
     ToolMissingError,
     ToolTimeoutError,
 )
@@ -47,7 +45,6 @@ RESULT = "result"
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 900.0  # seconds beyond the build's own timeout: unpacking, dnf, removing the root
 _TIMED_OUT = 11  # mock's exit code when rpmbuild_timeout ran out
-_LOCKED = 60  # and when another mock works in the same root
 _NOBODY = "nobody"  # who mock becomes where it was not called through sudo
 # mock's unprivileged side could not enter a work folder below one that is closed to others, such as /root, so mock
 # finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
@@ -58,8 +55,6 @@ _IN_SCRATCH = ("sh", "-c", f'mount --bind "$1" {_INSIDE} && cd {_INSIDE} && shif
 _INSTALL = 'mock "$@" --installdeps "$srpm"'
 _BUILD = 'exec unshare -n -- mock "$@" --offline --no-clean --rebuild "$srpm"'
 _TWO_STEPS = ("sh", "-c", f"srpm=$1; shift; {_INSTALL} && {_BUILD}", "mock")
-_PREFIX = re.compile(r"^[A-Z]+ [\w.]+:\d+:\s+")  # of a line of root.log
-_RETURNED = re.compile(r"Child return code was: (-?\d+)")
 _LOGS = ("build.log", "root.log", "state.log", "installed_pkgs.log")
 
 
@@ -75,7 +70,7 @@ class MockBuilder:
     """Builds with mock, as root: a root and namespaces for each build, a cache for each state of the repositories."""
 
     name = "mock"
-    recipe = "mock 1"
+    recipe = RECIPE
 
     def __init__(self, store: Store, configuration: Callable[[Chroot], str], *, memory: int | None = None) -> None:
         """``configuration`` renders a chroot's mock configuration; ``memory`` as for the chroot builder."""
@@ -111,7 +106,7 @@ class MockBuilder:
             code = _mock(call, ["--init"], network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
             _keep(call, logs, ("root.log", "state.log"))
             if code:
-                raise _init_failure(chroot.name, code, logs / "root.log", call.log)
+                raise init_failure(chroot.name, code, logs / "root.log", call.log)
             packages = installed_packages(call.scratch / LIB / _root_name(chroot) / "root", dbpath(chroot))
             shutil.copytree(call.scratch / CACHE, folder / CACHE, symlinks=True)
         write_root(folder, chroot, self.name, packages, repository_state(chroot))
@@ -155,8 +150,16 @@ class MockBuilder:
         state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
         if code == _TIMED_OUT:
             raise _timed_out(request, tail(result / "build.log"))
+        stopped = stopped_by(code, call.log)
+        if stopped is not None:
+            raise BuildrootError(
+                f"{request.unit_id}: mock was stopped by {stopped}, not by repobuild",
+                details=tail(call.log),
+                hint="run again: what was finished is kept",
+                log=result / "build.log",
+            )
         if code or not state.rstrip().endswith("Finish: run"):
-            raise _failure(request.unit_id, code, state, result, call.log)
+            raise failure(request.unit_id, code, state, result, call.log)
         rpms = sorted(path for path in (call.scratch / RESULT).glob("*.rpm") if path.is_file())
         if not any(not path.name.endswith(".src.rpm") for path in rpms):
             raise BuildError(f"{request.unit_id}: mock ended well but made no RPM", log=result / "build.log")
@@ -270,39 +273,6 @@ def _keep(call: _Call, target: Path, names: Sequence[str]) -> None:
             shutil.copyfile(log, target / name)
     for name in names:
         (target / name).touch()
-
-
-def _failure(subject: str, code: int, state: str, result: Path, log: Path) -> RepobuildError:
-    """mock's exit code is not enough: a compiler's error and a full disk are both 1."""
-    if "Start: rpmbuild " in state:
-        return rpmbuild_failure(subject, "the build failed", result / "build.log")
-    if "Finish: chroot init" in state:
-        return dependency_failure(subject, result / "root.log", _last_words(result / "root.log"))
-    return _init_failure(subject, code, result / "root.log", log)
-
-
-def _init_failure(subject: str, code: int, root_log: Path, log: Path) -> RepobuildError:
-    if code in (20, 30) and root_log.is_file() and root_log.stat().st_size:
-        return root_failure(subject, root_log, _last_words(root_log))
-    lines = tail(log, 40)
-    said = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "no word")
-    kind = BuildrootLockedError if code == _LOCKED else BuildrootError
-    return kind(f"{subject}: mock ended with {code}: {said}", details=evidence(lines), log=log)
-
-
-def _last_words(root_log: Path) -> list[str]:
-    """What the last program that failed printed: mock logs each program, its output, its exit code, all prefixed."""
-    words: list[str] = []
-    block: list[str] = []
-    for line in root_log.read_text(errors="replace").splitlines():
-        text = _PREFIX.sub("", line)
-        if text.startswith("Executing command: "):
-            block = []
-        elif found := _RETURNED.match(text):
-            words = words if found[1] == "0" else block
-        else:
-            block.append(text)
-    return words
 
 
 def _timed_out(request: BuildRequest, lines: Sequence[str]) -> BuildTimeoutError:

@@ -32,3 +32,4 @@ class Inputs:
     modules: KeyParts | None  # of kmods: of what is compiled before it is packed
     devel: str | None  # name and EVR of the kernel-devel package
     packages: tuple[str, ...]  # of the buildroot: Buildroot.packages
+    requirements: tuple[str, ...] = ()  # of compilations: "NEVRA sha256" of what came over it, devel package left out

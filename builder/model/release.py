@@ -46,7 +46,7 @@ class ReleaseUnit:
     id: str
     key: str  # digest of all inputs
     serial: int
-    builder: str | None  # the builder's recipe: "mock 1"
+    builder: str | None  # the builder's recipe: "buildroot 1"
     spec: str | None  # sha256 of the rendered spec
     sources: tuple[tuple[str, str], ...]  # (filename, sha256) of what rpmbuild was given
     buildroot: str | None  # identity: digest over its packages

@@ -107,6 +107,15 @@ class SpecFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockedRpm:
+    """A package that a root gets, as dnf resolved it."""
+
+    nevra: str  # as rpm prints it, without an epoch of 0
+    sha256: str  # of the RPM, as its repository's metadata say
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Buildroot:
     """A base root that is ready for builds."""
 
@@ -141,3 +150,5 @@ class KernelDevel:
     symvers: Path  # Module.symvers, absolute
     compiler_text: str | None  # CONFIG_CC_VERSION_TEXT of its .config
     ecdsa: bool | None = None  # CONFIG_CRYPTO_ECDSA: it can verify modules signed with an EC key; None: not recorded
+    requirements: tuple[LockedRpm, ...] = ()  # what else comes over the buildroot to compile for it, sorted by NEVRA
+    root: Path | None = None  # JSON of every LockedRpm of a root to compile for it; None: no root is made

@@ -21,6 +21,7 @@ import builder
 from builder.model.cells import Cell, Unit
 from builder.model.matrix import Kernel, Matrix
 from builder.model.sources import Buildroot, KernelDevel
+from builder.pipeline.kernels import requirements_digest
 from builder.pipeline.workshop import Workshop, known, sources_of
 from builder.plan.toolchain import toolchain_fault
 from builder.render import template_folder
@@ -99,7 +100,13 @@ class KnownKeys:
             devel = known(facts.kernels.get((unit.distribution.name, cell.kernel.release)))
             if devel is None:
                 return None
-            own = (self._alone, self._say(cell.kernel), self._of_distribution(unit), devel.sha256)
+            own = (
+                self._alone,
+                self._say(cell.kernel),
+                self._of_distribution(unit),
+                devel.sha256,
+                requirements_digest(devel),
+            )
         else:  # a package around a driver may depend on everything
             labels = (unit.kind, unit.kmods, unit.stream, unit.label)
             own = (self._say(self.shop.configuration.matrix), self._say(unit.distribution), *map(str, labels))

@@ -12,9 +12,11 @@ from builder.model.naming import objects_folder, package_arch
 from builder.model.sources import Buildroot, DriverSources, SourceFile, SpecFile
 from builder.pack import read_modules, write_parts
 from builder.pipeline.compilation import Compilation, Rpmbuild, build_spec, compile_into
+from builder.pipeline.kernels import read_root
 from builder.pipeline.specs import Job
 from builder.pipeline.workshop import Workshop
 from builder.render import objects_of
+from builder.store import write_root_lock
 
 
 def find_modules(shop: Workshop, job: Job) -> BuiltModules | None:
@@ -44,6 +46,7 @@ def compile_modules(shop: Workshop, job: Job) -> BuiltModules:
             compile_into(folder, store, shop.builder, what)
         else:
             farm.compile_into(folder, what)
+        write_root_lock(folder, job.buildroot.chroot, read_root(job.devel) if job.devel else ())
 
     return read_modules(store.put_folder("modules", what.key, fill))
 

@@ -32,7 +32,7 @@ class Order:
     what: Compilation
     builder: str  # its name
     recipe: str  # Builder.recipe: bytes may differ where it does
-    mock_config: str  # the chroot's, where the builder is mock
+    mock_config: str  # the chroot's, for a worker whose builder is mock
     workset: str  # key of the folder with its files
     store: str  # URL of the shared store that files go through
     limit: float | None  # seconds for all of it

@@ -13,6 +13,7 @@ from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
 from builder.pipeline.integrity import key_names
+from builder.pipeline.kernels import requirements_digest
 from builder.pipeline.known_keys import KnownKeys, narrowed
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, key_of, unit_parts
@@ -160,7 +161,10 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
     if unit.cell is not None:
         cell, matrix = narrowed(unit.cell, shop.configuration.matrix)
         compiled = render_modules(cell, sources, matrix)
-        whole = made_of(compiled, devel=devel)
+        assert devel is not None  # noqa: S101  returned above without one
+        # By name, so that keys of kernels that need nothing over their buildroot are as they would be without.
+        over = {"requirements": requirements_digest(devel)} if devel.requirements else None
+        whole = made_of(compiled, over, devel)
         modules = ModulesJob(spec=compiled, parts=whole, key=key_of(whole))
         parts = {"modules": modules.key, "signer": shop.signing.identity, "recipe": PACK_RECIPE}
     first = render_unit(shop, unit, sources, 1, kernels)
@@ -198,6 +202,7 @@ def inputs_of(shop: Workshop, job: Job, *, serial: int | None = None, kernels: t
         modules=job.modules.parts if job.modules else None,
         devel=f"{cell.kernel.devel.name}-{cell.kernel.devel.evr}" if cell else None,
         packages=job.buildroot.packages,
+        requirements=tuple(f"{p.nevra} {p.sha256}" for p in job.devel.requirements) if job.devel else (),
     )
 
 

@@ -26,6 +26,7 @@ def describe_changes(old: Inputs, new: Inputs) -> tuple[str, ...]:
     lines += _sources(old.parts, new.parts)
     lines += _spec(new.spec_name, old.parts.spec, new.parts.spec)
     lines += _buildroot(old, new)
+    lines += _requirements(old, new)
     lines += _settings(old.parts, new.parts)
     lines += _others(old, new, explained=bool(lines))
     return tuple(dict.fromkeys(lines))
@@ -67,7 +68,19 @@ def _buildroot(old: Inputs, new: Inputs) -> Iterator[str]:
     if old.parts.buildroot == new.parts.buildroot:
         return
     yield f"buildroot: {_short(old.parts.buildroot)} → {_short(new.parts.buildroot)}"
-    before, now = _by_package(old.packages), _by_package(new.packages)
+    yield from _packages(old.packages, new.packages)
+
+
+def _requirements(old: Inputs, new: Inputs) -> Iterator[str]:
+    """Those that a package is compiled with, beside its buildroot and kernel-devel."""
+    before, now = (dict(i.modules.parts).get("requirements", "") if i.modules else "" for i in (old, new))
+    if before != now:
+        yield f"build requirements: {_short(before) or 'none'} → {_short(now) or 'none'}"
+        yield from _packages(old.requirements, new.requirements)
+
+
+def _packages(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    before, now = _by_package(old), _by_package(new)
     for name in sorted(before.keys() | now.keys()):
         was, is_ = before.get(name, {}), now.get(name, {})
         gone, come = sorted(was.keys() - is_.keys()), sorted(is_.keys() - was.keys())

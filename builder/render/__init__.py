@@ -3,7 +3,15 @@
 from builder.render.archives import render_archive
 from builder.render.drivers import render_compat32, render_driver
 from builder.render.gates import render_gate
-from builder.render.kmods import MODULES_FOLDER, objects_of, render_dkms, render_kmod, render_modules, render_objects
+from builder.render.kmods import (
+    MODULES_FOLDER,
+    modules_requirements,
+    objects_of,
+    render_dkms,
+    render_kmod,
+    render_modules,
+    render_objects,
+)
 from builder.render.manifest import has_compat32
 from builder.render.metas import (
     render_certificate,
@@ -22,6 +30,7 @@ __all__ = [
     "MODULES_FOLDER",
     "OPEN_TREE_FOLDER",
     "has_compat32",
+    "modules_requirements",
     "objects_of",
     "render_archive",
     "render_certificate",

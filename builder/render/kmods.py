@@ -57,6 +57,7 @@ def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFi
         source=tree.filename,
         patches=tuple({"name": patch.filename, "sha256": patch.sha256} for patch in patches),
         kernel=_checked(cell.kernel),
+        requirements=modules_requirements(cell.kernel),
         modules=_modules(cell.driver),
         excluded=_excluded(cell.driver),
         folder=MODULES_FOLDER,
@@ -64,6 +65,16 @@ def render_modules(cell: Cell, sources: DriverSources, matrix: Matrix) -> SpecFi
         answers=CONFTEST_ANSWERS,
     )
     return SpecFile(filename=f"{nevra.name}.spec", text=text, sources=(tree, spec_source(CONFTEST_CACHE), *patches))
+
+
+def modules_requirements(kernel: Kernel) -> tuple[str, ...]:
+    """What is installed over a buildroot to compile any driver's modules for a kernel; its devel package first.
+
+    The same with patches and without, so that it is resolved once a kernel.
+    """
+    devel = kernel.devel
+    tools = ("make", "elfutils-libelf-devel", "kmod", "binutils", "patch")
+    return (f"{devel.name} = {devel.evr}", kernel.compiler.package, *tools)
 
 
 def _patch_file(patch: Patch) -> SourceFile:

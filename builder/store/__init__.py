@@ -10,6 +10,7 @@ from builder.store.inputs import read_inputs, write_inputs
 from builder.store.ledger import Failure
 from builder.store.places import Place, PlaceError, open_place
 from builder.store.results import read_result
+from builder.store.root_lock import write_root_lock
 from builder.store.shared import SharedStore
 from builder.store.store import Store
 
@@ -35,4 +36,5 @@ __all__ = [
     "sync_tree",
     "write_answers",
     "write_inputs",
+    "write_root_lock",
 ]

@@ -24,10 +24,12 @@ def read_inputs(folder: Path) -> Inputs | None:
         document = json.loads((folder / INPUTS_FILE).read_text())
         modules = document.pop("modules")
         packages = tuple(str(line) for line in document.pop("packages"))
+        requirements = tuple(str(line) for line in document.pop("requirements", ()))
         return Inputs(
             **{**document, "parts": _parts(document["parts"])},
             modules=None if modules is None else _parts(modules),
             packages=packages,
+            requirements=requirements,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import configparser
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.errors import ToolError
-from builder.model.matrix import Chroot, PackageRef
+from builder.model.matrix import Chroot
+from builder.model.sources import LockedRpm
 from builder.tools.machine import in_user_namespace
 from builder.tools.repomd import combined_state, repository_url
-from builder.tools.run import Completed, run
+from builder.tools.run import Completed, run, which
 
 _DBPATH = "/var/lib/rpm"
+_PLUGINS = Path(__file__).parent / "dnf_plugins"
+_LOCK = "repobuild_lock"
 _DOWNLOAD_TIMEOUT = 1800.0  # seconds
 _OPTIONS: Mapping[str, str] = {
     "assumeyes": "1",
@@ -79,6 +83,24 @@ class Dnf:
             raise ToolError(f"{spec}: dnf downloaded {len(found)} packages", details=[p.name for p in found])
         return found[0]
 
+    def solve(self, specs: Sequence[str], *, timeout: float) -> tuple[LockedRpm, ...]:
+        """What ``install`` of these into an empty root would bring, sorted; nothing is downloaded.
+
+        dnf decides, and a plugin of ours writes down what. Raises ToolError with dnf's words where it finds no way.
+        """
+        place = self._folder / "lock.json"
+        place.unlink(missing_ok=True)
+        ours = ["--setopt=plugins=1", f"--setopt=pluginpath={_PLUGINS}", "--disableplugin=*"]
+        argv = [*ours, f"--enableplugin={_LOCK}", "--assumeno", "install", *specs]
+        env = {"REPOBUILD_LOCK": str(place)}
+        # Where it was resolved, dnf ends with 1: nobody said yes.
+        done = self._run(argv, root=self._home / "root", timeout=timeout, log=None, env=env, ok=(0, 1))
+        if not place.is_file():
+            lines = (done.stdout + done.stderr).splitlines()
+            raise ToolError("dnf cannot resolve what a buildroot needs", details=lines[-20:])
+        rows = json.loads(place.read_text())
+        return tuple(LockedRpm(nevra=nevra, sha256=sha256, url=url) for nevra, sha256, url in rows)
+
     def state(self) -> str:
         """The repository state (see builder.tools.repomd) that the cached metadata are of."""
         digests = []
@@ -89,14 +111,23 @@ class Dnf:
             digests.append(hashlib.sha256(found[0].read_bytes()).hexdigest())
         return combined_state(self.chroot, digests)
 
-    def _run(self, words: Sequence[str], *, root: Path, timeout: float, log: Path | None) -> Completed:
+    def _run(
+        self,
+        words: Sequence[str],
+        *,
+        root: Path,
+        timeout: float,
+        log: Path | None,
+        env: Mapping[str, str] | None = None,
+        ok: Collection[int] = (0,),
+    ) -> Completed:
         argv: list[str | Path] = ["dnf", "-q", "-y", "-c", self._config, f"--installroot={root}"]
         # dnf puts the installroot before these when a configuration file says them, not when --setopt does.
         # logdir stays as it is, /var/log of the installroot: half of dnf's logs ignore a setting.
         places = {"cachedir": self.cache, "persistdir": self._folder / "persist"}
         argv += [f"--setopt={name}={place}" for name, place in places.items()]
         argv += [f"--releasever={self.chroot.releasever}", *words]
-        return run(argv, timeout=timeout, env={"HOME": str(self._home)}, log=log)
+        return run(argv, timeout=timeout, env={"HOME": str(self._home), **(env or {})}, log=log, ok=ok)
 
     def _configuration(self, *, fresh: bool) -> configparser.RawConfigParser:
         nowhere = str(self._folder / "none")
@@ -128,8 +159,7 @@ def _cache_id(repomd: Path) -> str:
     return repomd.parent.parent.name[:-17]
 
 
-def download_package(chroot: Chroot, package: PackageRef, arch: str, folder: Path) -> Path:
-    """Download one package by name and EVR from a chroot's repositories into ``folder``; raises ToolError."""
-    work = folder / ".dnf"
-    work.mkdir()
-    return Dnf(chroot, work).download(f"{package.name}-{package.evr}.{arch}", arch, folder)
+def resolves() -> bool:
+    """Whether ``Dnf.solve`` works here: dnf 5 takes no plugins in Python."""
+    program = which("dnf")
+    return program is not None and program.resolve().name != "dnf5"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_a_publication_is_whole(published: Job) -> None:
     text = (published.repo / "lab9.repo").read_text()
     assert "gpgcheck=1" in text
     assert "repo_gpgcheck=1" in text
+
+
+def test_beside_each_compiled_cell_lies_the_lock_of_its_root(published: Job, lab: LabDistro) -> None:
+    locks = sorted((published.work / "store/modules").glob("*/buildroot_lock.json"))
+    assert len(locks) == 6
+    kernels = {(k.devel.name, k.devel.evr) for k in lab.kernels}
+    found = set()
+    for path in locks:
+        rpms = json.loads(path.read_text())["buildroot"]["rpms"]
+        assert {len(rpm["sigmd5"]) for rpm in rpms} == {32}
+        assert len({(r["name"], f"{r['version']}-{r['release']}") for r in rpms} & kernels) == 1
+        found |= {(rpm["url"].removeprefix("file://"), rpm["sha256"]) for rpm in rpms}
+    assert all(hashlib.sha256(Path(url).read_bytes()).hexdigest() == sha256 for url, sha256 in found)
 
 
 def test_a_second_run_reuses_everything_and_publishes_nothing_new(published: Job) -> None:

@@ -177,3 +177,12 @@ def _lab() -> str:
 
 
 MOCK_CONFIGS["lab9.cfg"] = _lab
+
+
+def _fedora() -> str:
+    dist = sample.distribution("fedora", title="Fedora 43")
+    macros = (("dist", ".fc43"), ("_dbpath", "/usr/lib/sysimage/rpm"))
+    return render_mock_config(replace(dist.chroots[0], releasever="43", macros=macros), replace(dist, dist_tag=".fc43"))
+
+
+MOCK_CONFIGS["fedora.cfg"] = _fedora

@@ -28,12 +28,11 @@ from builder.errors import (
     RenderError,
     ToolMissingError,
 )
-from builder.model.matrix import PackageRef, RepositoryRef
-from builder.model.nevra import Evr
+from builder.model.matrix import RepositoryRef
 from builder.model.sources import Buildroot, SpecFile
 from builder.sign import Signer, new_key
 from builder.store import Store
-from builder.tools.dnf import download_package
+from builder.tools.dnf import Dnf
 from builder.tools.rpms import extract_members, read_artifact, read_header
 from builder.tools.run import cancel_all, reset_cancelled, run, which
 from tests.lab.distro import LabDistro
@@ -325,8 +324,9 @@ def test_signatures_of_buildroot_repositories_are_checked_over_http(
 
 def test_a_kernels_devel_package_is_downloaded_and_read(distro: LabDistro, tmp_path: Path) -> None:
     kernel = distro.kernels[0]
-    package = PackageRef(name=kernel.devel.name, evr=Evr.parse(kernel.devel.evr))
-    rpm = download_package(building.lab_chroot(distro), package, "x86_64", tmp_path)
+    (tmp_path / "dnf").mkdir()
+    dnf = Dnf(building.lab_chroot(distro), tmp_path / "dnf")
+    rpm = dnf.download(f"{kernel.devel.name}-{kernel.devel.evr}.x86_64", "x86_64", tmp_path)
     symvers = f"{kernel.devel_path}/Module.symvers"
     found = extract_members(rpm, (symvers, "/no/such/file"))
     assert list(found) == [symvers]

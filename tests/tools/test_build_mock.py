@@ -5,8 +5,11 @@ Where mock is installed; Debian has no package of it.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import builder
 from builder.build import ChrootBuilder, MockBuilder, open_builder
 from builder.errors import (
     BuildDependencyError,
@@ -23,6 +27,7 @@ from builder.errors import (
     BuildTimeoutError,
     DiskFullError,
     InterruptedRunError,
+    RepositoryError,
 )
 from builder.model.matrix import Chroot, RepositoryRef
 from builder.model.sources import Buildroot
@@ -159,12 +164,44 @@ def test_an_interrupted_build_ends_at_once_with_nothing_mounted(build: Build, st
                 running.result()
         finally:
             reset_cancelled()
-    deadline = time.monotonic() + 10  # the kernel ends a pid namespace in its own time
-    while left_behind("987125") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left_behind("987125") == []
+    wait_for_the_end_of("987125")
     assert str(store.work) not in Path("/proc/mounts").read_text()
     assert list((store.work / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def hear_ctrl_c() -> Iterator[None]:
+    """Tests in the background have it ignored, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hear_ctrl_c")
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
+def test_a_mock_that_somebody_stops_is_no_failed_build(build: Build, number: int, name: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(build, before="sleep 987126")
+        while not left_behind("987126"):
+            wait([running], timeout=0.05)
+            assert not running.done()
+        os.kill(main_process(), number)
+        with pytest.raises(BuildrootError, match=f"mock was stopped by {name}"):
+            running.result()
+    wait_for_the_end_of("987126")
+
+
+def main_process() -> int:
+    """The mock that this process runs: the first of its namespace, below unshare."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(path.parent.name)] = int(fields[1])
+    (found,) = (pid for pid, parent in parents.items() if parents.get(parent) == os.getpid())
+    return found
 
 
 def test_two_builds_at_once_do_not_meet(store: Store, buildroot: Buildroot, tmp_path: Path) -> None:
@@ -183,13 +220,48 @@ def test_a_build_too_big_for_its_memory_goes_on_the_disk(store: Store, buildroot
     assert building.digests(building.build(builder, spec, buildroot, tmp_path / "twice"))
 
 
+def test_memory_too_small_for_the_root_itself_is_a_full_disk(
+    store: Store, buildroot: Buildroot, tmp_path: Path
+) -> None:
+    spec = building.spec(tmp_path / "sources")
+    with pytest.raises(DiskFullError, match="no space left on device"):
+        mock_builder(store)._build(building.request_for(spec, buildroot, tmp_path / "once"), 64 << 20)
+
+
+def test_a_repository_that_is_gone_is_told_as_that(store: Store, distro: LabDistro, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    make_rpms(repository, [("tool", "0", "1", "1")])
+    run(["createrepo_c", "-q", repository], timeout=60)
+    with served(repository) as url:
+        builder = mock_builder(store)
+        remote = RepositoryRef(id="remote", baseurl=url, gpgcheck=False)
+        root = builder.prepare(replace(mock_chroot(distro, remote), name="gone-x86_64"))
+    spec = building.spec(tmp_path / "sources", requires="BuildRequires: tool")
+    with pytest.raises(RepositoryError, match="packages of the buildroot's repositories cannot be had"):
+        building.build(builder, spec, root, tmp_path / "build")
+
+
 def test_a_base_package_that_no_repository_has_is_named(store: Store, distro: LabDistro) -> None:
     with pytest.raises(BuildrootError, match=r"cannot be made: .*nosuch-package"):
         mock_builder(store).prepare(mock_chroot(distro, packages=("bash", "nosuch-package")))
 
 
+def test_who_is_not_root_is_told_so_and_nothing_is_begun() -> None:
+    program = "from builder.build.mock import require_mock; require_mock()"
+    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", program]
+    done = run(argv, cwd=Path(builder.__file__).parents[1], timeout=60, ok=(1,))
+    assert "the mock builder needs root: each build has namespaces of its own" in done.stderr
+
+
 def test_auto_is_mock(store: Store) -> None:
     assert isinstance(open_builder("auto", store, configuration), MockBuilder)
+
+
+def wait_for_the_end_of(word: str) -> None:
+    deadline = time.monotonic() + 60  # the kernel ends a pid namespace in its own time
+    while left_behind(word) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left_behind(word) == []
 
 
 def left_behind(word: str) -> list[bytes]:

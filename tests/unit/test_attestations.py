@@ -30,7 +30,7 @@ KMOD = ReleaseUnit(
     id="r535-open@6.1.0-47-amd64",
     key=digest("key"),
     serial=2,
-    builder="mock 1",
+    builder="buildroot 1",
     spec=digest("spec"),
     sources=(("nvidia-kmod-535.261.03-open.tar.gz", digest("tree")),),
     buildroot=digest("root"),
@@ -97,7 +97,7 @@ def test_a_statement_names_each_published_package_and_all_that_it_was_made_of() 
     assert "uri" not in dependencies["local.tar.xz"]
     assert dependencies["kernel-devel-6.1.0-47"]["annotations"]["compiler"] == "gcc-12 (12.2.0)"
     assert dependencies["buildroot"]["annotations"]["packages"][0].startswith("gcc-12.2.0")
-    assert statement["predicate"]["runDetails"]["builder"]["id"] == "urn:repobuild:builder:mock-1"
+    assert statement["predicate"]["runDetails"]["builder"]["id"] == "urn:repobuild:builder:buildroot-1"
 
 
 def test_what_was_not_recorded_is_left_out_and_not_made_up() -> None:

@@ -21,7 +21,7 @@ PARTS = KeyParts(
     dist=".el9",
     payload="w3.zstdio",
     epoch=7,
-    recipe="chroot 1",
+    recipe="buildroot 1",
     parts=(("modules", A), ("recipe", "pack 1"), ("signer", A)),
 )
 COMPILED = replace(PARTS, devel=A, parts=(), spec="Name: modules\n")
@@ -90,10 +90,16 @@ def compiled(**parts: object) -> Inputs:
             replace(OLD, parts=replace(PARTS, macros=(("_smp", "2"), ("_x", "y")), dist=".el10", epoch=8)),
             ("macro _smp: 1 → 2", "macro _x: not set → y", "dist tag: .el9 → .el10", "date of the sources: 7 → 8"),
         ),
-        (replace(OLD, parts=replace(PARTS, recipe="mock 1")), ("builder: chroot 1 → mock 1",)),
+        (replace(OLD, parts=replace(PARTS, recipe="host 1")), ("builder: buildroot 1 → host 1",)),
         (
             replace(OLD, parts=replace(PARTS, parts=(("modules", A), ("recipe", "pack 2"), ("signer", "")))),
             ("way of packing: pack 1 → pack 2", "signer of the modules: aaaaaaaaaaaa… → none"),
+        ),
+        (
+            replace(
+                compiled(parts=(("requirements", B),)), requirements=("elfutils-libelf-devel-0.191-4.el9.x86_64 d7",)
+            ),
+            ("build requirements: none → bbbbbbbbbbbb…", "  elfutils-libelf-devel-0.191-4.el9.x86_64 added"),
         ),
         (changed(), ("modules: aaaaaaaaaaaa… → bbbbbbbbbbbb…",)),
     ],

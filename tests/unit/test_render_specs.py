@@ -138,7 +138,7 @@ def test_a_value_that_mock_would_expand_is_refused(bad: str) -> None:
         render_mock_config(chroot, dist)
 
 
-@pytest.mark.parametrize("name", ["el7", "el8", "el9", "el10"])
+@pytest.mark.parametrize("name", ["el7", "el8", "el9", "el10", "fedora"])
 def test_a_mock_configuration_is_python_that_sets_what_mock_reads(name: str) -> None:
     dist = sample.distribution(name)
     options: dict[str, object] = {"macros": {}}
@@ -147,7 +147,7 @@ def test_a_mock_configuration_is_python_that_sets_what_mock_reads(name: str) -> 
     assert options["macros"] == {"%dist": f".{name}", "%vendor": "Example 100%"}
     conf = options["yum.conf" if name == "el7" else "dnf.conf"]
     assert isinstance(conf, str)
-    assert ("module_platform_id" in conf) is (name != "el7")
+    assert ("module_platform_id" in conf) is (name not in ("el7", "fedora"))
     assert "baseurl=file:///srv/kernels\nenabled=1\ngpgcheck=0" in conf
 
 

@@ -1,0 +1,64 @@
+"""buildroot_lock.json: each RPM of the root that a cell was compiled in, beside what was compiled.
+
+The names are those of mock's ``--calculate-build-dependencies`` (its plugin buildroot_lock, version 1.1.0), so that
+``mock-hermetic-repo --lockfile`` collects the same RPMs again; licences and signatures are left out, digests added.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.model.matrix import Chroot
+from builder.model.nevra import Evr
+from builder.model.sources import LockedRpm
+
+LOCK_FILE = "buildroot_lock.json"
+_INSTALLED = "installed_pkgs.log"  # a line a package: NEVRA, then among others the MD5 that rpm keeps of it
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+def write_root_lock(folder: Path, chroot: Chroot, solved: Sequence[LockedRpm]) -> None:
+    """Write the lock of the root that ``folder``'s installed_pkgs.log tells of, with where dnf found each RPM.
+
+    Where that log is not there, nothing is known of the root (a build on the host) and nothing is written. A package
+    that dnf did not say has no URL.
+    """
+    log = folder / _INSTALLED
+    if not log.is_file() or not solved:
+        return
+    known = {package.nevra: package for package in solved}
+    rpms = []
+    for line in log.read_text().splitlines():
+        name, *words = line.split()
+        if name.startswith("gpg-pubkey-"):
+            continue
+        found = known.get(name.replace("-0:", "-"))
+        package, evr, arch = _split(name)
+        rpms.append(
+            {
+                "name": package,
+                "epoch": str(evr.epoch) if evr.epoch else None,
+                "version": evr.version,
+                "release": evr.release,
+                "arch": arch,
+                "sigmd5": next((word for word in words if _MD5.fullmatch(word)), None),
+                "sha256": found.sha256 if found else None,
+                "url": found.url if found else None,
+            }
+        )
+    document = {
+        "version": "1.1.0",
+        "buildroot": {"rpms": sorted(rpms, key=lambda rpm: (str(rpm["name"]), str(rpm["arch"])))},
+        "config": {"target_arch": chroot.arch, "macros": {f"%{name}": value for name, value in chroot.macros}},
+    }
+    (folder / LOCK_FILE).write_text(json.dumps(document, indent=4, sort_keys=True) + "\n")
+
+
+def _split(nevra: str) -> tuple[str, Evr, str]:
+    """Name, EVR and architecture of a line of rpm's: neither version nor release has a dash, no architecture a dot."""
+    rest, _, arch = nevra.rpartition(".")
+    name, version, release = rest.rsplit("-", 2)
+    return name, Evr.parse(f"{version}-{release}"), arch

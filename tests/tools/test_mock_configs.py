@@ -1,0 +1,30 @@
+"""Every mock configuration, read by mock itself. Where mock is installed; Debian has no package of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.tools.run import run, which
+from tests.golden.rendered import MOCK_CONFIGS
+
+pytestmark = pytest.mark.skipif(which("mock") is None, reason="mock is not installed: Fedora and EPEL have it")
+
+
+@pytest.mark.parametrize("name", sorted(MOCK_CONFIGS))
+def test_mock_takes_a_configuration_and_sees_in_it_what_was_meant(name: str, tmp_path: Path) -> None:
+    config = tmp_path / name
+    config.write_text(MOCK_CONFIGS[name]())
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)  # mock reads it without privileges
+    done = run(["mock", "-r", config, "--debug-config"], timeout=60, env={"SUDO_UID": "65534", "SUDO_GID": "65534"})
+    manager = {"el7.cfg": ["yum"], "fedora.cfg": ["dnf5"]}.get(name, [])  # dnf is mock's own choice and not printed
+    distribution = name.removesuffix(".cfg")
+    lines = done.stdout.splitlines()
+    assert f"config_opts['root'] = 'repobuild-{distribution}-x86_64'" in lines
+    said = [line for line in lines if line.startswith("config_opts['package_manager'] = ")]
+    assert said == [f"config_opts['package_manager'] = {one!r}" for one in manager]
+    assert any(line.startswith("config_opts['chroot_setup_cmd'] = 'install bash ") for line in lines)
+    assert "baseurl=" in done.stdout

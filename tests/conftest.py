@@ -24,6 +24,26 @@ from tests.once import made_once
 from tests.tools.listed import listed_rpms
 
 PROGRAM = Path(sys.executable).parent / "repobuild"
+# Files that take longest, most first: begun last they would be waited for by processors with nothing left to do.
+LONGEST = (
+    "e2e/test_journey_mirrored.py",
+    "tools/test_dkms_host.py",
+    "e2e/test_bad_input.py",
+    "e2e/test_signed_levels.py",
+    "e2e/test_real_cell.py",
+    "tools/test_qualify_boot.py",
+    "e2e/test_kill.py",
+    "e2e/test_branch_packages.py",
+    "e2e/test_main_job.py",
+    "tools/test_join_client.py",
+    "e2e/test_journey.py",
+    "e2e/test_open_source.py",
+    "e2e/test_dask.py",
+    "tools/test_conftest_cache.py",
+    "e2e/test_chaos.py",
+    "e2e/test_gc.py",
+)
+QUICK = ("golden", "unit")
 OPEN_STREAMS = (
     stream("r535-open", "535", "open"),
     stream("r550-open", "550", "open"),
@@ -36,6 +56,15 @@ STREAMS = (
     stream("latest", "newest-complete", "open", default=True),
     stream("latest-dkms", "newest-complete", "open", kmods="dkms"),
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files, those that take longest first; within a file as written."""
+    top = Path(__file__).parent
+    files = [item.path.relative_to(top) for item in items if item.path.is_relative_to(top)]
+    longest = {Path(name): place for place, name in enumerate(LONGEST)}
+    ranks = {top / f: (longest.get(f, len(LONGEST)), f.parts[0] in QUICK, str(f)) for f in set(files)}
+    items.sort(key=lambda item: ranks.get(item.path, (-1, 0, "")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

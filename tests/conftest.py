@@ -113,13 +113,17 @@ class Job:
         """File names of the RPMs in the current generation."""
         return {path.name for path in listed_rpms(self.published)}
 
+    def give(self, work: Path, kinds: Collection[str]) -> None:
+        """Link its store's folders of these kinds into a new work folder: nothing in them is ever written to again."""
+        (work / "store").mkdir(parents=True)
+        for kind in kinds:
+            subprocess.run(["cp", "-al", self.work / "store" / kind, work / "store"], check=True)
+
     def copy(self, folder: Path, *, kinds: Collection[str] = KINDS, done: bool = True) -> Job:
         """This job in another folder, its store's folders of these kinds linked; with ``done`` what it did, too."""
         shutil.copytree(self.config.parent, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", "repo"))
         copy = replace(self, config=folder / self.config.name, work=folder / "work", repo=folder / "repo")
-        (copy.work / "store").mkdir(parents=True)
-        for kind in ("sources", *kinds):  # nothing in there is ever written to again
-            subprocess.run(["cp", "-al", self.work / "store" / kind, copy.work / "store"], check=True)
+        self.give(copy.work, ("sources", *kinds))
         if done:
             shutil.copyfile(self.work / "ledger.sqlite", copy.work / "ledger.sqlite")
             shutil.copytree(self.repo, copy.repo, symlinks=True)
@@ -174,11 +178,15 @@ def make_job(
     *,
     streams: Sequence[dict[str, Any]] = STREAMS,
     pin: bool = True,
+    like: Job | None = None,
+    kinds: Collection[str] = KINDS,
     **narrow: Any,
 ) -> Job:
-    """A lab matrix in ``folder``, its sources pinned."""
+    """A lab matrix in ``folder``, its sources pinned; what the store of ``like`` has of these kinds is there."""
     write_lab_matrix(folder, lab, drivers, streams, **narrow)
     job = job_in(folder, keys)
+    if like is not None:
+        like.give(job.work, kinds)
     if pin:
         job.run("pin")
     return job

@@ -12,7 +12,7 @@ demo: setup
 	@$(SUDO) $(PY) -m tests.lab.demo
 
 test: setup
-	@$(SUDO) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(SUDO) $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	@.ci/lint

@@ -84,6 +84,7 @@ class ToolError(RepobuildError):
 
     exit_code = 5
     code = "tool"
+    signal: int = 0  # that ended it; 0: it ended by itself
 
 
 class ToolMissingError(ToolError):
@@ -191,6 +192,14 @@ class BuildrootLockedError(BuildrootError):
 
     exit_code = 26
     code = "buildroot-locked"
+    retryable = True
+
+
+class BuildKilledError(BuildError):
+    """A build was killed by somebody else: the kernel, where memory is short, or an admin."""
+
+    exit_code = 27
+    code = "build-killed"
     retryable = True
 
 

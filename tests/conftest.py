@@ -25,6 +25,26 @@ from tests.once import made_once
 from tests.tools.listed import listed_rpms
 
 PROGRAM = Path(sys.executable).parent / "repobuild"
+# Files that take longest, most first: begun last they would be waited for by processors with nothing left to do.
+LONGEST = (
+    "e2e/test_journey_mirrored.py",
+    "tools/test_dkms_host.py",
+    "e2e/test_bad_input.py",
+    "e2e/test_signed_levels.py",
+    "e2e/test_real_cell.py",
+    "tools/test_qualify_boot.py",
+    "e2e/test_kill.py",
+    "e2e/test_branch_packages.py",
+    "e2e/test_main_job.py",
+    "tools/test_join_client.py",
+    "e2e/test_journey.py",
+    "e2e/test_open_source.py",
+    "e2e/test_dask.py",
+    "tools/test_conftest_cache.py",
+    "e2e/test_chaos.py",
+    "e2e/test_gc.py",
+)
+QUICK = ("golden", "unit")
 OPEN_STREAMS = (
     stream("r535-open", "535", "open"),
     stream("r550-open", "550", "open"),
@@ -37,6 +57,15 @@ STREAMS = (
     stream("latest", "newest-complete", "open", default=True),
     stream("latest-dkms", "newest-complete", "open", kmods="dkms"),
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole files, those that take longest first; within a file as written."""
+    top = Path(__file__).parent
+    files = [item.path.relative_to(top) for item in items if item.path.is_relative_to(top)]
+    longest = {Path(name): place for place, name in enumerate(LONGEST)}
+    ranks = {top / f: (longest.get(f, len(LONGEST)), f.parts[0] in QUICK, str(f)) for f in set(files)}
+    items.sort(key=lambda item: ranks.get(item.path, (-1, 0, "")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +114,17 @@ class Job:
         """File names of the RPMs in the current generation."""
         return {path.name for path in listed_rpms(self.published)}
 
+    def give(self, work: Path, kinds: Collection[str]) -> None:
+        """Link its store's folders of these kinds into a new work folder: nothing in them is ever written to again."""
+        (work / "store").mkdir(parents=True)
+        for kind in kinds:
+            subprocess.run(["cp", "-al", self.work / "store" / kind, work / "store"], check=True)
+
     def copy(self, folder: Path, *, kinds: Collection[str] = KINDS, done: bool = True) -> Job:
         """This job in another folder, its store's folders of these kinds linked; with ``done`` what it did, too."""
         shutil.copytree(self.config.parent, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("work", "repo"))
         copy = replace(self, config=folder / self.config.name, work=folder / "work", repo=folder / "repo")
-        (copy.work / "store").mkdir(parents=True)
-        for kind in ("sources", *kinds):  # nothing in there is ever written to again
-            subprocess.run(["cp", "-al", self.work / "store" / kind, copy.work / "store"], check=True)
+        self.give(copy.work, ("sources", *kinds))
         if done:
             shutil.copyfile(self.work / "ledger.sqlite", copy.work / "ledger.sqlite")
             shutil.copytree(self.repo, copy.repo, symlinks=True)
@@ -148,11 +181,15 @@ def make_job(
     *,
     streams: Sequence[dict[str, Any]] = STREAMS,
     pin: bool = True,
+    like: Job | None = None,
+    kinds: Collection[str] = KINDS,
     **narrow: Any,
 ) -> Job:
-    """A lab matrix in ``folder``, its sources pinned."""
+    """A lab matrix in ``folder``, its sources pinned; what the store of ``like`` has of these kinds is there."""
     write_lab_matrix(folder, lab, drivers, streams, **narrow)
     job = job_in(folder, keys)
+    if like is not None:
+        like.give(job.work, kinds)
     if pin:
         job.run("pin")
     return job

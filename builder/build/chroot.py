@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -17,6 +18,7 @@ from builder.build.job import BuildJob, RootJob, read_failure, write_job
 from builder.build.memory import in_memory_or_on_disk
 from builder.build.roots import Roots
 from builder.errors import (
+    BuildKilledError,
     BuildrootError,
     BuildTimeoutError,
     RepobuildError,
@@ -34,6 +36,9 @@ from builder.tools.run import run, tail, which
 FORMAT = 1  # of base roots; a new number makes all of them again
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 60.0  # seconds beyond the build's own timeout for setting up and collecting
+# What util-linux's unshare says, with exit code 1, when SIGKILL has ended what it started: it wants to end likewise and
+# cannot set that signal's handler (sys-utils/unshare.c).
+_KILLED = "unshare: sigprocmask unblock failed"
 _TOOLS = ("unshare", "setpriv", "chroot", "dnf", "rpm")
 
 
@@ -146,13 +151,20 @@ def _run_inside(verb: str, job: RootJob | BuildJob, tmp: Path, *, network: bool,
         raise
     except ToolError as exc:
         failure = read_failure(path.with_suffix(".failure"))
-        raise (failure or _broken(job, log)) from exc
+        raise (failure or _broken(job, log, exc.signal)) from exc
 
 
-def _broken(job: RootJob | BuildJob, log: Path) -> RepobuildError:
-    """No failure was written: the kernel refused a mount, or the inner side has a bug."""
+def _broken(job: RootJob | BuildJob, log: Path, number: int) -> RepobuildError:
+    """No failure was written: somebody killed it, the kernel refused a mount, or the inner side has a bug."""
     lines = tail(log, 30)
     subject = job.subject if isinstance(job, BuildJob) else job.chroot.name
+    if number == signal.SIGKILL or (lines and _KILLED in lines[-1]):
+        return BuildKilledError(
+            f"{subject}: the build was killed (SIGKILL)",
+            details=lines,
+            hint="the kernel's log says whether memory was short (dmesg); if so, run fewer at a time: --jobs",
+            log=job.resultdir / "build.log" if isinstance(job, BuildJob) else job.log,
+        )
     if any("No space left on device" in line for line in lines):
         return disk_full(subject, evidence(lines), log)
     return BuildrootError(

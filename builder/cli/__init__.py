@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import gc
+from importlib import import_module
 
 import click
 
 from builder import __version__
-from builder.cli import config_verbs, doctor_verb, key_verbs, look_verbs, run_verbs, store_verbs, target_verbs
 
+_MODULES = {
+    "config_verbs": ("lint", "cells", "schema", "pin", "kernels"),
+    "look_verbs": ("plan", "status", "why", "report", "diff"),
+    "verify_verb": ("verify",),
+    "run_verbs": ("matrix", "fetch", "render", "build", "qualify", "sign", "publish", "resign", "rollback"),
+    "store_verbs": ("gc", "prune"),
+    "target_verbs": ("push", "serve", "bundle", "unbundle"),
+    "doctor_verb": ("doctor",),
+    "key_verbs": ("key",),
+}
+_PLACES = {verb: module for module, verbs in _MODULES.items() for verb in verbs}
 _NEW_OBJECTS = 50_000  # between two looks at the youngest
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Verbs(click.Group):
+    """Each verb is imported when it is asked for: most need little of the program, whose parts take a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return sorted(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _PLACES:
+            return None
+        verb: click.Command = getattr(import_module(f"builder.cli.{_PLACES[cmd_name]}"), cmd_name)
+        return verb
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="repobuild")
 def main() -> None:
     """Build GPU drivers as precompiled kernel modules and publish them as one signed dnf module repository.
@@ -28,8 +52,3 @@ def tune() -> None:
     """Look for garbage in cycles rarely: thousands of cells and packages live to the end, and each look walks them."""
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 50, 50)
-
-
-_GROUPS = (config_verbs, look_verbs, run_verbs, store_verbs, target_verbs, doctor_verb)
-for _verb in (*(verb for group in _GROUPS for verb in group.VERBS), key_verbs.key):
-    main.add_command(_verb)

@@ -114,6 +114,3 @@ def kernels(rpms: tuple[Path, ...], distribution: str, as_json: bool) -> None:
         print_json({"kernels": described.entries})
     else:
         click.echo(described.yaml, nl=False)
-
-
-VERBS = (lint, cells, schema, pin, kernels)

@@ -62,6 +62,3 @@ def doctor(as_json: bool, **options: Any) -> None:
     if found.failure is not None:
         found.failure.reported = as_json
         raise found.failure
-
-
-VERBS = (doctor,)

@@ -240,6 +240,3 @@ def rollback(distribution: str, digest: str | None, arch: str, as_json: bool, **
         people().print(f"{distribution}/{arch} is {publication.digest}")
         if publication.changed and not publication.renewed:
             people().print("its manifest has its former number: the same with --gnupghome gives it a new one")
-
-
-VERBS = (matrix, fetch, render, build, qualify, sign, publish, resign, rollback)

@@ -89,6 +89,3 @@ def prune(dry_run: bool, as_json: bool, **options: Any) -> None:
     going = sum(departure.goes for departure in departures)
     ending = "would be retired" if dry_run else "retired; repobuild publish makes a publication without them"
     people().print(f"{going} {ending}" if going else "nothing leaves")
-
-
-VERBS = (gc, prune)

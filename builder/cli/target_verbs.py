@@ -153,6 +153,3 @@ def unbundle(file: Path, key_file: Path | None, base_url: str | None, repo_path:
     else:
         what = f"{placed.distribution}/{placed.arch} is {placed.digest[:12]}, {placed.packages} packages"
         people().print(f"{what}, at {placed.current}", markup=False, soft_wrap=True)
-
-
-VERBS = (push, serve, bundle, unbundle)

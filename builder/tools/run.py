@@ -302,4 +302,6 @@ def _failure(done: Completed, log: Path | None) -> RepobuildError:
             log=log,
         )
     how = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
-    return ToolError(f"{done.argv[0]} failed ({how})", details=lines, log=log)
+    error = ToolError(f"{done.argv[0]} failed ({how})", details=lines, log=log)
+    error.signal = max(0, -done.returncode)
+    return error

@@ -7,9 +7,12 @@ test_bad_input.py).
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +30,18 @@ echo "$2" > /etc/ld.so.preload && echo "$3" > /etc/faketimerc && shift 3 && exec
 """
 
 
-def at_another_time(folder: Path, shift: str, argv: Sequence[str]) -> list[str]:
-    """The argv that runs a program, and all that it starts, with the clock shifted (as faketime writes it)."""
+def faketime() -> Path:
+    """The library that tells programs another time."""
     need("faketime")
-    library = next(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
+    return next(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
+
+
+def at_another_time(folder: Path, shift: str, argv: Sequence[str], *, at_first: bool = True) -> list[str]:
+    """The argv that runs a program, and all that it starts, with the clock shifted (as faketime writes it).
+
+    Without ``at_first`` they have today's, until somebody names the library in that /etc.
+    """
+    library = faketime() if at_first else ""
     folder.mkdir()
     words = ["unshare", "-m", "--propagation", "private", "sh", "-c", CLOCK, "sh"]
     return [*words, str(folder), str(library), shift, *argv]
@@ -58,6 +69,44 @@ def test_a_clock_that_jumps_changes_no_byte(tmp_path: Path, whole: Job) -> None:
     assert process.returncode == -signal.SIGKILL
     nothing_runs_on(job.work)
     job.run("matrix")
+    same_as_undisturbed(job, whole)
+
+
+# repobuild with a clock of its own, which is shifted as the file says; what it starts is told so by the library.
+SHIFTED = """import time
+from pathlib import Path
+told, now = Path("/etc/faketimerc"), time.time
+time.time = lambda: now() + float(told.read_text().strip().removesuffix("d") or 0) * 86400
+from builder.cli import main
+main()
+"""
+
+
+def test_a_clock_that_jumps_in_mid_run_changes_no_byte(tmp_path: Path, whole: Job) -> None:
+    """A year ahead when a build has begun, back when one is done; what measures time passed goes on evenly."""
+    job = whole.copy(tmp_path / "job", done=False)
+    for version in ("535.261.03", "550.163.01"):
+        forget(job, f"nvidia-driver/{version}")
+    repobuild = [sys.executable, "-c", SHIFTED, *job.argv("matrix", "--jobs", "1")[1:]]
+    # The library itself cannot jump under a program that sleeps: it is there for what is started later.
+    argv = at_another_time(tmp_path / "clock", "+0d", repobuild, at_first=False)
+    with (job.config.parent / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=stderr)
+        try:
+            etc = Path(f"/proc/{process.pid}/root/etc")  # in its mounts
+            wait_for(job, ": build started", process)
+            (etc / "faketimerc").write_text("+400d\n")
+            (etc / "ld.so.preload").write_text(f"{faketime()}\n")
+            wait_for(job, ": build done", process)
+            (etc / "faketimerc").write_text("+0d\n")
+            assert process.wait(timeout=DEADLINE) == 0, said(job)
+        finally:
+            process.kill()
+            process.wait(timeout=DEADLINE)
+    with closing(sqlite3.connect(f"file:{job.work}/ledger.sqlite?mode=ro", uri=True)) as ledger:
+        (last,) = ledger.execute("SELECT max(finished) FROM results").fetchone()
+    assert last > time.time() + 399 * 86400  # the jump was seen
+    nothing_runs_on(job.work)
     same_as_undisturbed(job, whole)
 
 

@@ -8,7 +8,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from builder.store.store import KINDS
 from tests.conftest import Job
+from tests.e2e.test_builder_killed import builders, kill_after, next_builder
+from tests.e2e.test_kill import DEADLINE, nothing_runs_on, processes, same_as_undisturbed, started
+from tests.e2e.test_kill import said as run_said
 
 
 def kmods(job: Job) -> dict[str, str]:
@@ -17,8 +21,8 @@ def kmods(job: Job) -> dict[str, str]:
     return {f"{p.parent.name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
 
 
-def test_a_dask_worker_makes_the_bytes_of_the_local_executor(whole: Job, tmp_path: Path) -> None:
-    job = whole.copy(tmp_path / "job", kinds=("prepared", "trees", "roots", "results"), done=False)
+def test_a_dask_worker_makes_the_bytes_of_the_local_executor_though_one_is_killed(whole: Job, tmp_path: Path) -> None:
+    job = whole.copy(tmp_path / "job", kinds=[kind for kind in KINDS if kind != "modules"], done=False)
     for name in kmods(job):
         shutil.rmtree(job.work / "store/results" / name.partition("/")[0], ignore_errors=True)
     assert kmods(job) == {}
@@ -26,12 +30,18 @@ def test_a_dask_worker_makes_the_bytes_of_the_local_executor(whole: Job, tmp_pat
     worker.mkdir(parents=True)
     subprocess.run(["cp", "-al", whole.work / "store/roots", worker], check=True)
     events = tmp_path / "events.jsonl"
-    job.run("build", "--executor", "dask", "--events", str(events))
+    with started(job, "--executor", "dask", "--events", str(events)) as process:
+        build = next_builder(job.work, set(), process)
+        supervisor, _birth = processes()[builders(job.work)[build]]
+        assert supervisor != process.pid
+        kill_after(supervisor, 0)
+        assert process.wait(timeout=DEADLINE) == 0, run_said(job)
     assert kmods(job) == kmods(whole) != {}
-    said = [json.loads(line) for line in events.read_text().splitlines()]
-    compiled = {e["subject"] for e in said if "compiled by tcp://" in (e.get("text") or "")}
-    assert compiled == {e["subject"] for e in said if e["stage"] == "build" and "@6" in e["subject"]}
-    assert list((job.work / "tmp").iterdir()) == []  # what travelled is gone
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    compiled = {e["subject"] for e in told if "compiled by tcp://" in (e.get("text") or "")}
+    assert compiled == {e["subject"] for e in told if e["stage"] == "build" and "@6" in e["subject"]}
+    nothing_runs_on(job.work)
+    same_as_undisturbed(job, whole)  # and what travelled is gone
 
 
 def test_a_scheduler_without_a_store_that_all_reach_is_refused(whole: Job, tmp_path: Path) -> None:

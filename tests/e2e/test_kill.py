@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import Job
+from tests.tools.test_build_killed import mounts_below
 
 MOMENTS = (  # what the run has just said when it is killed, in the order in which it says them
     "fetch started",
@@ -89,11 +90,11 @@ def forget(job: Job, package: str) -> None:
 
 
 @contextmanager
-def started(job: Job) -> Iterator[subprocess.Popen[bytes]]:
+def started(job: Job, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """``repobuild matrix``, one build at a time, saying what it does to a file; it has ended afterwards."""
     with (job.config.parent / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            job.argv("matrix", "--jobs", "1"),
+            job.argv("matrix", "--jobs", "1", *more),
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             preexec_fn=_hear_ctrl_c,  # noqa: PLW1509  no thread of ours runs
@@ -134,13 +135,13 @@ def nothing_runs_on(work: Path, started: dict[int, str] | None = None) -> None:
     while left := _running(work, started or {}):
         assert time.monotonic() < deadline, left
         time.sleep(BETWEEN_LOOKS)
-    assert str(work) not in Path("/proc/self/mounts").read_text()
+    assert mounts_below(work) == []
 
 
 def _running(work: Path, started: dict[int, str]) -> list[str]:
     """Command lines of processes that are among ``started`` or work below this folder."""
     found = []
-    for pid, (_parent, birth) in _processes().items():
+    for pid, (_parent, birth) in processes().items():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             places = [str(Path(f"/proc/{pid}/{name}").readlink()) for name in ("root", "cwd")]
@@ -153,14 +154,14 @@ def _running(work: Path, started: dict[int, str]) -> list[str]:
 
 def _descendants(pid: int) -> dict[int, str]:
     """Every process below this one with its time of birth: a number alone may be given to another one later."""
-    table = _processes()
+    table = processes()
     family = {pid}
     while more := {child for child, (parent, _) in table.items() if parent in family} - family:
         family |= more
     return {child: table[child][1] for child in family - {pid} if child in table}
 
 
-def _processes() -> dict[int, tuple[int, str]]:
+def processes() -> dict[int, tuple[int, str]]:
     """Living processes: parent and time of birth (proc(5), fields 4 and 22 of stat)."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):

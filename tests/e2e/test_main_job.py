@@ -31,10 +31,12 @@ def published(
     light: list[LabDriver],
     keys: Path,
     generic: list[str],
+    whole: Job,
 ) -> Job:
     folder = tmp_path_factory.mktemp("main")
     drivers = [with_archives(driver, folder / "archives", ["fabricmanager"]) for driver in light]
-    job = make_job(folder, lab, drivers, keys, streams=[with_fm(one) for one in STREAMS], kernels=generic)
+    streams = [with_fm(one) for one in STREAMS]
+    job = make_job(folder, lab, drivers, keys, streams=streams, kernels=generic, like=whole, kinds=["roots"])
     document = job.json("matrix")
     units = {u["id"]: u for u in document["units"]}
     assert all(u["ok"] and u["reason"] == "built" for u in units.values()), units

@@ -17,12 +17,12 @@ FOLDER = "/usr/lib/nvidia-kmod/objects/535.261.03-open"
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path, generic: list[str]) -> Job:
+def job(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path, generic: list[str], whole: Job) -> Job:
     folder = tmp_path_factory.mktemp("open-source")
     (driver,) = make_light(["535.261.03"])
     made = make_job(
         folder, lab, [with_source(driver, folder / "src")], keys, streams=(OPEN_STREAMS[0], OPEN_STREAMS[2]),
-        kernels=generic, flavors=["open"],
+        kernels=generic, flavors=["open"], like=whole,
     )  # fmt: skip
     made.run("matrix")
     return made
@@ -56,7 +56,7 @@ def test_a_cell_from_source_is_reproducible(job: Job, generic: list[str]) -> Non
 
 
 def test_a_release_of_another_version_is_refused_with_both_named(
-    tmp_path: Path, lab: LabDistro, keys: Path, generic: list[str]
+    tmp_path: Path, lab: LabDistro, keys: Path, generic: list[str], whole: Job
 ) -> None:
     driver, other = make_light(["535.261.03", "550.163.01"])
     wrong = with_source(other, tmp_path / "src").source
@@ -64,7 +64,7 @@ def test_a_release_of_another_version_is_refused_with_both_named(
     renamed = wrong.rename(wrong.parent / "NVIDIA-kernel-module-source-535.261.03.tar.xz")
     job = make_job(
         tmp_path, lab, [replace(driver, source=renamed)], keys, streams=(OPEN_STREAMS[0], OPEN_STREAMS[2]),
-        kernels=generic[:1], flavors=["open"],
+        kernels=generic[:1], flavors=["open"], like=whole,
     )  # fmt: skip
     done = job.run("matrix", code=70)
     assert "550.163.01" in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_job
+from tests.conftest import Job, make_job
 from tests.lab.client import make_client
 from tests.lab.distro import LabDistro
 from tests.lab.drivers import make_real
@@ -17,12 +17,12 @@ STREAMS = (stream("r535-open", "535", "open"), stream("latest", "newest-complete
 
 @pytest.mark.slow
 def test_a_real_driver_is_built_qualified_published_and_installed(
-    tmp_path: Path, lab: LabDistro, keys: Path, generic: list[str]
+    tmp_path: Path, lab: LabDistro, keys: Path, generic: list[str], whole: Job
 ) -> None:
     (driver,) = make_real(["535"])
     job = make_job(
         tmp_path, lab, [driver], keys, streams=STREAMS, kernels=generic[1:], flavors=["open"],
-        modules=["nvidia", "nvidia-peermem"],
+        modules=["nvidia", "nvidia-peermem"], like=whole, kinds=["roots"],
     )  # fmt: skip
     document = job.json("matrix")
     (cell,) = [u for u in document["units"] if u["kind"] == "kmod-nvidia"]

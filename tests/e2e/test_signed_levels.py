@@ -105,13 +105,14 @@ def first(
     keys: Path,
     kernel: LabKernel,
     certificates: dict[str, str],
+    whole: Job,
 ) -> tuple[Job, dict[str, Any]]:
     """The job after its first run, and what that run said."""
     need("openssl", "zstd")
     need_qemu(secure=True)
     drivers = make_light([SECURE, PLAIN, REFUSED], refusing=[REFUSED])
     narrow: dict[str, Any] = {"kernels": [kernel.release], "flavors": ["open"], "qualification": LEVELS}
-    job = make_job(tmp_path_factory.mktemp("signed"), lab, drivers, keys, streams=STREAMS, **narrow)
+    job = make_job(tmp_path_factory.mktemp("signed"), lab, drivers, keys, streams=STREAMS, like=whole, **narrow)
     return job, job.json("matrix", "--module-cert", certificates[FIRST], code=70)
 
 

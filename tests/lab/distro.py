@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -68,8 +69,9 @@ class LabDistro:
     arch: str = "x86_64"
 
 
-def make_distro(cache: Path = CACHE, *, series: Sequence[str] = ()) -> LabDistro:
-    """Make or refresh the distribution under ``<cache>/lab``; only what changed is built again.
+@functools.cache  # a look at each of the archive's packages takes seconds
+def make_distro(cache: Path = CACHE, *, series: tuple[str, ...] = ()) -> LabDistro:
+    """Make or refresh the distribution under ``<cache>/lab``, once in a process; only what changed is built again.
 
     ``series`` adds the newest kernel of further series, e.g. ("6.12", "6.12/trixie").
     """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from platform import freedesktop_os_release
 from typing import Any
 
 import pytest
@@ -23,10 +24,15 @@ ARTIFACTS = Path(os.environ.get("REPOBUILD_ARTIFACTS") or Path(__file__).parent.
 SERIOUS = ("serious", "critical")
 
 
+def archive_has_chromium(release: Mapping[str, str]) -> bool:
+    """By os-release(5): EL's archive is the one without a browser; EPEL and Fedora have it."""
+    return "rhel" not in (release.get("ID", ""), *release.get("ID_LIKE", "").split())
+
+
 def _chromium() -> str:
-    """Path of the browser; skips (fails under REPOBUILD_CI=1) where there is none."""
+    """Path of the browser; skips where there is none (fails under REPOBUILD_CI=1 where the archive has one)."""
     found = next((path for name in NAMES if (path := which(name)) is not None), None)
-    if found is None and os.environ.get("REPOBUILD_CI") == "1":
+    if found is None and os.environ.get("REPOBUILD_CI") == "1" and archive_has_chromium(freedesktop_os_release()):
         pytest.fail(f"not installed: {NAMES[0]}")
     if found is None:
         pytest.skip(f"not installed: {NAMES[0]}")

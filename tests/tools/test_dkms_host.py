@@ -56,10 +56,13 @@ def kernel_packages(kernel: LabKernel) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path, generic: list[str]) -> Job:
+def published(
+    tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path, generic: list[str], whole: Job
+) -> Job:
     """A precompiled stream for both kernels and three of DKMS; 570 compiles on no kernel that is configured so."""
     drivers = make_light(["535.261.03", "550.163.01", "570.211.01"], broken=NO_SUPPORT)
-    job = make_job(tmp_path_factory.mktemp("dkms"), lab, drivers, keys, streams=STREAMS, kernels=generic)
+    folder = tmp_path_factory.mktemp("dkms")
+    job = make_job(folder, lab, drivers, keys, streams=STREAMS, kernels=generic, like=whole)
     job.run("matrix")
     return job
 

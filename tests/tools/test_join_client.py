@@ -20,7 +20,7 @@ from builder.sign import ModuleCertificate
 from builder.tools.openssl import cms_fault
 from builder.tools.rpms import extract_members
 from builder.tools.run import run
-from tests.conftest import PROGRAM, make_job
+from tests.conftest import PROGRAM, Job, make_job
 from tests.lab.client import make_client
 from tests.lab.distro import LabDistro
 from tests.lab.light import make_light
@@ -33,7 +33,7 @@ SIGNER = "modules of the lab"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path) -> Site:
+def site(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path, whole: Job) -> Site:
     need("zstd", "openssl")
     folder = tmp_path_factory.mktemp("join")
     cert = folder / "keys/modules.pem"
@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, keys: Path) -
     drivers = make_light([OLD, NEW])
     unasked = [{"cells": f"r550*@{later.release}*", "reason": "no test asks for it"}]
     narrow: dict[str, Any] = {"kernels": releases, "flavors": ["proprietary"], "exclude": unasked}
-    job = make_job(folder, lab, drivers, keys, streams=STREAMS, **narrow)
+    job = make_job(folder, lab, drivers, keys, streams=STREAMS, like=whole, **narrow)
     with_fd(job.argv("matrix", "--module-cert", str(cert), "--module-passphrase-fd", "{fd}"))
     return Site(job=job, lab=lab, certificate=ModuleCertificate.read(cert), first=first, later=later)
 

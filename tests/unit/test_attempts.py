@@ -24,7 +24,7 @@ def failing(failures: Sequence[RepobuildError], value: str = "done") -> Callable
 
 def test_only_what_passes_by_itself_is_tried_again() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, RepobuildError)]
-    assert {c.code for c in classes if c.retryable} == {"unreachable", "repository", "buildroot-locked"}
+    assert {c.code for c in classes if c.retryable} == {"unreachable", "repository", "buildroot-locked", "build-killed"}
 
 
 def test_a_lost_mirror_is_tried_again_and_each_attempt_is_told() -> None:

@@ -43,7 +43,7 @@ ALL = (
     LARGE_RUN,
     LIGHT,
     LIGHT_DKMS,
-    MANY_CELLS,
+    *MANY_CELLS,
     REPEAT,
     DASK_CELLS,
 )

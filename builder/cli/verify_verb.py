@@ -48,6 +48,11 @@ from builder.pipeline.verify import verify as run_verify
     shell_complete=complete_cells,
     help="Instead: build this cell of the matrix again and compare every byte (repeatable).",
 )
+@click.option(
+    "--hermetic",
+    is_flag=True,
+    help="With --rebuild: in a root of exactly the packages that the cell's lock names, fetched again.",
+)
 @rebuild_options
 @command
 def verify(
@@ -59,6 +64,7 @@ def verify(
     forget: bool,
     with_repos: tuple[str, ...],
     cells: tuple[str, ...],
+    hermetic: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -70,15 +76,17 @@ def verify(
     Example:
       repobuild verify repo --key repo/RPM-GPG-KEY-repobuild
       repobuild verify https://example.org/repo/el9/x86_64 --key RPM-GPG-KEY-example --quick
-      repobuild verify --rebuild r535-open@5.14.0-503.11.1.el9_5.x86_64
+      repobuild verify --rebuild r535-open@5.14.0-503.11.1.el9_5.x86_64 --hermetic
     """
     if bool(location) == bool(cells) or (location and not key_files):
         raise click.UsageError("give LOCATION and --key, or --rebuild CELL")
+    if hermetic and not cells:
+        raise click.UsageError("--hermetic is for --rebuild CELL")
     if cells:
         from builder.pipeline.rebuild import rebuild_cell  # noqa: PLC0415  all that builds: clients need none of it
 
         with open_progress(people()) as progress:
-            same = {cell: rebuild_cell(make_settings(options), cell, progress) for cell in cells}
+            same = {cell: rebuild_cell(make_settings(options), cell, progress, locked=hermetic) for cell in cells}
         if as_json:
             print_json(same)
         for cell, files in () if as_json else same.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,7 @@ from builder.model.modules import BuiltModules, PackedModule
 from builder.model.sources import KernelObject
 from builder.pack import pack_modules, unpack_module
 from builder.pipeline.events import Listener
+from builder.pipeline.hermetic import hermetic
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import find_modules, packed_sources, rpmbuild
 from builder.pipeline.open_tree import find_open_trees, look_at_all
@@ -21,12 +23,16 @@ from builder.pipeline.specs import Job, make_job
 from builder.pipeline.workshop import Workshop, known, make_buildroots, source_id
 from builder.qualify import section_differences
 from builder.render import MODULES_FOLDER, objects_of
-from builder.store import write_answers
+from builder.store import LOCK_FILE, write_answers
 from builder.tools.rpms import file_sha256
 
+_INSTALLED = "installed_pkgs.log"
 
-def rebuild_cell(settings: Settings, cell_id: str, listener: Listener) -> dict[str, str]:
+
+def rebuild_cell(settings: Settings, cell_id: str, listener: Listener, *, locked: bool = False) -> dict[str, str]:
     """Compile, pack and sign a cell again; returns the sha256 of each module and RPM by name, all as before.
+
+    With ``locked``, in a root of exactly the packages that its lock names, made anew and without any other repository.
 
     Raises VerifyError that names what differs and where, SelectionError for no such cell or one that was not built.
     Nothing in the store is changed.
@@ -47,7 +53,11 @@ def rebuild_cell(settings: Settings, cell_id: str, listener: Listener) -> dict[s
                 hint=f"repobuild build --select '{cell_id}'",
             )
         shop.tell("build", cell_id, "started", "a second time")
-        found, faults = _compare(shop, job, built, result)
+        with ExitStack() as stack:
+            if locked:
+                tmp = stack.enter_context(shop.store.tmp())
+                shop, job = stack.enter_context(hermetic(shop, job, built.folder / LOCK_FILE, tmp))
+            found, faults = _compare(shop, job, built, result, locked=locked)
     if faults:
         raise VerifyError(f"{cell_id}: the second build differs from the first", details=faults)
     return found
@@ -62,7 +72,9 @@ def _find(shop: Workshop, cell_id: str) -> Unit:
     return cells[cell_id]
 
 
-def _compare(shop: Workshop, job: Job, built: BuiltModules, result: BuildResult) -> tuple[dict[str, str], list[str]]:
+def _compare(
+    shop: Workshop, job: Job, built: BuiltModules, result: BuildResult, *, locked: bool
+) -> tuple[dict[str, str], list[str]]:
     cell, modules = job.unit.cell, job.modules
     assert cell is not None  # noqa: S101  only cells come here
     assert modules is not None  # noqa: S101
@@ -76,7 +88,8 @@ def _compare(shop: Workshop, job: Job, built: BuiltModules, result: BuildResult)
         (rpm,) = (p for p in resultdir.glob("*.rpm") if not p.name.endswith(".src.rpm"))
         packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, tmp / "packed")
         found = {f"{m.name}.ko": m.sha256 for m in packed}
-        faults = [
+        faults = list(_root_differences(built.folder, resultdir)) if locked else []
+        faults += [
             line for pair in zip(built.modules, packed, strict=True) for line in _differences(*pair, objects, tmp)
         ]
         if not faults:
@@ -89,6 +102,13 @@ def _compare(shop: Workshop, job: Job, built: BuiltModules, result: BuildResult)
                 if second != artifact.sha256:
                     faults.append(f"{artifact.path.name}: {artifact.sha256} before, {second} now{_ec_note(shop)}")
         return found, faults
+
+
+def _root_differences(before: Path, now: Path) -> Iterator[str]:
+    """Packages that were in one root only; the list is rpm's own, with the MD5 of each."""
+    old, new = (set((folder / _INSTALLED).read_text().splitlines()) for folder in (before, now))
+    yield from (f"the root had {line.split()[0]} before, not now" for line in sorted(old - new))
+    yield from (f"the root has {line.split()[0]} now, not before" for line in sorted(new - old))
 
 
 def _differences(old: PackedModule, new: PackedModule, objects: tuple[KernelObject, ...], tmp: Path) -> Iterator[str]:

@@ -10,11 +10,12 @@ from builder.store.inputs import read_inputs, write_inputs
 from builder.store.ledger import Failure
 from builder.store.places import Place, PlaceError, open_place
 from builder.store.results import read_result
-from builder.store.root_lock import write_root_lock
+from builder.store.root_lock import LOCK_FILE, write_root_lock
 from builder.store.shared import SharedStore
 from builder.store.store import Store
 
 __all__ = [
+    "LOCK_FILE",
     "Attempt",
     "Bucket",
     "Cost",

@@ -19,6 +19,8 @@ import yaml
 
 from builder.pack import read_modules, unpack_module, write_modules
 from builder.sign import ModuleCertificate
+from builder.store import LOCK_FILE
+from builder.store.files import write_atomic
 from builder.store.store import KINDS
 from builder.tools.rpms import file_sha256, read_header
 from builder.tools.zstd import pack_file
@@ -70,6 +72,14 @@ def support_of(job: Job) -> dict[str, Any]:
 def cell_of(job: Job, branch: str) -> str:
     (kernel,) = yaml.safe_load(job.config.read_text())["kernels"]
     return f"r{branch}-open@{kernel['release']}"
+
+
+def modules_of(job: Job, driver: str) -> Path:
+    """Where the store has a driver's modules for the one kernel; those for others are there, too."""
+    release = cell_of(job, "").partition("@")[2]
+    units = {folder: read_modules(folder).unit_id for folder in (job.work / "store/modules").iterdir()}
+    (folder,) = [f for f, unit in units.items() if f"/{driver}/" in unit and unit.endswith(f"/{release}")]
+    return folder
 
 
 def compiled(job: Job) -> dict[str, int]:
@@ -213,18 +223,38 @@ def test_what_cannot_be_packed_for_a_signer_is_never_taken_from_another(
     job.verify()
 
 
-def test_a_second_build_of_a_cell_is_the_same_byte_for_byte(
+def test_a_second_build_in_a_root_of_what_was_locked_is_the_same_byte_for_byte(
     first: tuple[Job, dict[str, Any]], certificates: dict[str, str], tmp_path: Path
 ) -> None:
     job = first[0].copy(tmp_path)
     cell = cell_of(job, "550")
-    same = job.json("verify", "--module-cert", certificates[FIRST], "--rebuild", cell)[cell]
+    same = job.json("verify", "--module-cert", certificates[FIRST], "--rebuild", cell, "--hermetic")[cell]
     assert {name for name in same if name.endswith(".ko")} == {
         f"{name}.ko" for name in ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
     }
     (rpm,) = [name for name in same if name.endswith(".rpm")]
     assert rpm.startswith("kmod-nvidia-")
     assert compiled(job) == compiled(first[0])
+
+
+def test_packages_of_a_lock_that_cannot_be_had_are_named_before_anything_is_built(
+    first: tuple[Job, dict[str, Any]], certificates: dict[str, str], tmp_path: Path
+) -> None:
+    job = first[0].copy(tmp_path)
+    cell = cell_of(job, "550")
+    folder = modules_of(job, PLAIN)
+    lock = json.loads((folder / LOCK_FILE).read_text())
+    altered, gone = lock["buildroot"]["rpms"][:2]
+    altered["sha256"] = "0" * 64
+    gone["url"] += ".gone"
+    write_atomic(folder / LOCK_FILE, json.dumps(lock).encode())
+    words = ("--module-cert", certificates[FIRST], "--rebuild", cell, "--hermetic")
+    error = job.json("verify", *words, code=51)["error"]
+    assert error["message"] == f"{cell}: 2 of the packages that it was compiled with cannot be had any more"
+    first_fault, second_fault = error["details"]
+    assert first_fault.startswith(f"{altered['name']}-")
+    assert first_fault.endswith("has other bytes than the lock says")
+    assert second_fault.startswith(f"{gone['name']}-")
 
 
 def test_a_second_build_that_differs_names_module_and_section(
@@ -242,7 +272,7 @@ def test_a_second_build_that_differs_names_module_and_section(
 
 def plant(job: Job, driver: str, name: str, old: bytes, new: bytes) -> None:
     """Alter one kept module, so that everything else that is kept of this compilation agrees with it."""
-    (folder,) = [f for f in (job.work / "store/modules").iterdir() if driver in read_modules(f).unit_id]
+    folder = modules_of(job, driver)
     own = job.work / "own"
     shutil.copytree(folder, own)  # the folder's files are linked to those of the first job
     shutil.rmtree(folder)

@@ -29,14 +29,19 @@ class Mail:
         self._queue: SimpleQueue[_Letter | None] = SimpleQueue()
         self._replies: dict[str, Reply] = {}  # by task key, of what was ordered and not yet taken
         self._ordered: set[str] = set()  # task keys
+        self._closing = threading.Lock()
+        self._closed = False
         client.subscribe_topic(topic_of(store), self._hear)
         threading.Thread(target=self._send, name="orders", daemon=True).start()
 
     def order(self, order: Order, key: str, resources: dict[str, float]) -> Future[Reply]:
-        """Order it as the task ``key``; raises what Dask raises."""
+        """Order it as the task ``key``; raises what Dask raises, and RuntimeError once it is closed."""
         letter = _Letter(order, key, resources)
         self._ordered.add(key)
-        self._queue.put(letter)
+        with self._closing:
+            if self._closed:
+                raise RuntimeError("nothing more is sent")
+            self._queue.put(letter)
         return letter.sent.result()
 
     def reply(self, key: str) -> Reply | None:
@@ -49,8 +54,10 @@ class Mail:
         self._replies.pop(key, None)
 
     def close(self) -> None:
-        """Send nothing more."""
-        self._queue.put(None)
+        """Send nothing more than what was ordered by now."""
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
 
     def _hear(self, event: tuple[float, object]) -> None:
         """A worker is done with something, maybe of another run. Called by the client's own thread."""

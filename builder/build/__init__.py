@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from builder.build.chroot import ChrootBuilder
 from builder.build.contract import Builder
+from builder.build.failures import dependency_failure
 from builder.build.host import HostBuilder
 from builder.build.mock import MockBuilder, require_mock
 from builder.build.srpm import make_srpm
@@ -13,7 +14,7 @@ from builder.model.matrix import Chroot
 from builder.store import Store
 from builder.tools.run import which
 
-__all__ = ["Builder", "ChrootBuilder", "HostBuilder", "MockBuilder", "make_srpm", "open_builder"]
+__all__ = ["Builder", "ChrootBuilder", "HostBuilder", "MockBuilder", "dependency_failure", "make_srpm", "open_builder"]
 
 NAMES = ("auto", "chroot", "host", "mock")
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+from builder.build import dependency_failure
 from builder.errors import BuildDependencyError, ToolError
 from builder.model.matrix import Kernel
 from builder.model.sources import Buildroot, KernelDevel, LockedRpm
@@ -59,8 +60,8 @@ def find_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
 def read_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> KernelDevel:
     """Download a kernel's devel package from the buildroot's repositories and read it; reuses what was read before.
 
-    Raises BuildDependencyError when no repository has the package or one that it needs, or it is not the tree
-    matrix.yaml describes.
+    Raises BuildDependencyError when no repository has the package, or it is not the tree matrix.yaml describes, and
+    RepositoryError when one does not answer.
     """
     found = find_kernel_devel(kernel, buildroot, store)
     if found is not None:
@@ -124,11 +125,10 @@ def _over(folder: Path, buildroot: Buildroot, kernel: Kernel, dnf: Dnf, where: s
     try:
         solved = dnf.solve([*sorted(base), *modules_requirements(kernel)], timeout=_SOLVE_TIMEOUT)
     except ToolError as exc:
-        raise BuildDependencyError(
-            f"{where}: what is needed to compile for it cannot be installed in {buildroot.chroot.name}",
-            details=exc.details,
-            hint="add the repository that has it to the distribution's buildroot in matrix.yaml",
-        ) from exc
+        failure = dependency_failure(where, folder / _ROOT, exc.details)
+        if not isinstance(failure, BuildDependencyError):  # a repository that does not answer: tried again
+            raise failure from exc
+        return ()  # no cell of this kernel is built: its builder, or who compares compilers before, says best why
     (folder / _ROOT).write_text(json.dumps([asdict(package) for package in solved]))
     devel = f"{kernel.devel.name}-{kernel.devel.evr}."
     return tuple(p for p in solved if p.nevra not in base and not p.nevra.startswith(devel))

@@ -13,6 +13,7 @@ from builder.pipeline.compilation import Compilation
 from builder.pipeline.farm import Farm
 from builder.pipeline.workers import run_all
 from builder.store import Store
+from builder.tools.garbage import look_rarely
 from tests.farm.simulated import compilation
 from tests.farm.site import cluster, farm, wait_for
 
@@ -21,6 +22,7 @@ WORKERS = 8
 
 
 def _prepare(tmp: Path, stack: ExitStack) -> Sides:
+    look_rarely()  # as the program does
     made = stack.enter_context(cluster(tmp, workers=WORKERS))
 
     def ours(folder: Path, clock: Clock) -> Collection[str]:

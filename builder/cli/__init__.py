@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from importlib import import_module
 
 import click
 
 from builder import __version__
+from builder.tools.garbage import look_rarely
 
 _MODULES = {
     "config_verbs": ("lint", "cells", "schema", "pin", "kernels"),
@@ -20,7 +20,6 @@ _MODULES = {
     "key_verbs": ("key",),
 }
 _PLACES = {verb: module for module, verbs in _MODULES.items() for verb in verbs}
-_NEW_OBJECTS = 50_000  # between two looks at the youngest
 
 
 class _Verbs(click.Group):
@@ -45,10 +44,4 @@ def main() -> None:
     Example:
       repobuild lint && repobuild pin && repobuild matrix
     """
-    tune()
-
-
-def tune() -> None:
-    """Look for garbage in cycles rarely: thousands of cells and packages live to the end, and each look walks them."""
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, 50, 50)
+    look_rarely()

@@ -32,6 +32,7 @@ from builder.pipeline.orders import Order, Reply, as_message, failed_of, identit
 from builder.pipeline.shared_builder import SharedBuilder
 from builder.pipeline.workers import Slot, in_slot
 from builder.store import SharedStore, Store, open_place
+from builder.tools.garbage import look_rarely
 from builder.tools.machine import available_memory
 from builder.tools.run import stop
 from builder.tools.supervise import Supervision
@@ -233,6 +234,7 @@ async def dask_setup(worker: Worker, work: Path, builder: str) -> None:
 
 async def join(worker: Worker, here: BuildWorker) -> None:
     """Make a Dask worker one that compiles."""
+    look_rarely()
     _here[:] = [here]
     await worker.plugin_add(plugin=here, name=NAME)
     offered = offer(here, worker.state.nthreads)

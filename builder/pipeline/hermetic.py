@@ -1,7 +1,7 @@
 """The root of a cell once more, from a local repository of exactly the RPMs that its lock names (ADR 0033).
 
-mock's own ``--hermetic-build`` does the same with a bootstrap image from a registry; this needs none, and works for the
-chroot builder, too.
+mock's own ``--hermetic-build`` does the same with a bootstrap image from a registry; this needs none, and asks
+nothing of a builder but its contract.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def _collect(cell_id: str, lock: Path, repository: Path, tmp: Path) -> dict[str,
 
 
 def _only(repository: Path, chroot: Chroot) -> RepositoryRef:
-    """All keys of the chroot's repositories: whoever signed a package then signs it now."""
+    """All keys of the chroot's repositories: whoever signed a package then signs it now.
+
+    Where one of them has no signatures dnf cannot be asked for any here; the digests of the lock hold for all.
+    """
     keys = [r.gpgkey if urlsplit(r.gpgkey).scheme else f"file://{r.gpgkey}" for r in chroot.repositories if r.gpgkey]
     return RepositoryRef(
         id=_ID,

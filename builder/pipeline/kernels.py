@@ -127,6 +127,7 @@ def _over(folder: Path, buildroot: Buildroot, kernel: Kernel, dnf: Dnf, where: s
     except ToolError as exc:
         failure = dependency_failure(where, folder / _ROOT, exc.details)
         if not isinstance(failure, BuildDependencyError):  # a repository that does not answer: tried again
+            failure.log = exc.log  # dnf's words are in the details: there is no log of it beside
             raise failure from exc
         return ()  # no cell of this kernel is built: its builder, or who compares compilers before, says best why
     (folder / _ROOT).write_text(json.dumps([asdict(package) for package in solved]))

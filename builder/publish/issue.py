@@ -54,7 +54,8 @@ def issue(
 
     The number is spent before it is used, so that a killed run leaves a gap and never a second use. The signature comes
     first; then one rename makes the manifest the generation's. That of the manifest before stays for readers who have
-    just fetched it; older ones go. ``sizes`` (bytes, by place) are believed of files that were just looked at.
+    just fetched it; older ones go. ``sizes`` (bytes, by place) are believed: those of signed files, as the
+    known digests are.
 
     Raises PublishError when the generation's record is damaged, and what ``sign`` raises.
     """

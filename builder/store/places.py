@@ -275,7 +275,7 @@ class S3Place:
             else:
                 self._fs.put_file(str(source), self._at(name))
 
-    def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:  # noqa: ARG002  S3 loses nothing
+    def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:  # noqa: ARG002  it always lasts
         """See Place."""
         with self._failures(name):
             try:

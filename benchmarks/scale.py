@@ -197,7 +197,7 @@ REUSE = Benchmark(
     name="reuse-2000",
     work="2,000 finished cells and the packages around them planned, and every result and verdict taken from the store",
     peer="none",
-    note="A run with nothing to do without its publication (see publish-update) and without reading matrix.yaml.",
+    note="A part of repeat-2000, which takes long to prepare: without matrix.yaml, publication and start.",
     prepare=_prepare_reuse,
-    target=Target(seconds=3, peak=500 * _MB),
+    target=Target(peak=500 * _MB),
 )

@@ -87,19 +87,19 @@ def _mock_side(settings: Settings, stack: ExitStack) -> Side:
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repobuild-mock-", dir="/var/tmp")))
     place.chmod(0o777)
     shop = open_workshop(settings, ignore)
-    stack.enter_context(shop.store)
     srpms: dict[str, Path] = {}
     places = _own_places(place)
-    for job in _jobs(shop):
-        assert job.modules is not None
-        (place / str(len(srpms))).mkdir()
-        spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, write_answers(place, b"")))
-        epoch = job.sources.source_date_epoch
-        srpm = make_srpm(spec, place / str(len(srpms)), dist=job.unit.distribution, source_date_epoch=epoch)
-        srpms[job.unit.id.replace("/", "_")] = srpm
-        chroot = replace(job.buildroot.chroot, template=MOCK_TEMPLATE.name, template_text=MOCK_TEMPLATE.read_text())
-        configuration = place / "lab9.cfg"
-        configuration.write_text(render_mock_config(chroot, job.unit.distribution) + places)
+    with shop.store:  # until here: repobuild's side opens it, too
+        for job in _jobs(shop):
+            assert job.modules is not None
+            (place / str(len(srpms))).mkdir()
+            spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, write_answers(place, b"")))
+            epoch = job.sources.source_date_epoch
+            srpm = make_srpm(spec, place / str(len(srpms)), dist=job.unit.distribution, source_date_epoch=epoch)
+            srpms[job.unit.id.replace("/", "_")] = srpm
+            chroot = replace(job.buildroot.chroot, template=MOCK_TEMPLATE.name, template_text=MOCK_TEMPLATE.read_text())
+            configuration = place / "lab9.cfg"
+            configuration.write_text(render_mock_config(chroot, job.unit.distribution) + places)
     mock = ("mock", "-r", configuration, "--isolation=simple")
     user = pwd.getpwnam("nobody")  # whom mock, called by root, becomes for all that needs no privilege
     who = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "HOME": str(place)}

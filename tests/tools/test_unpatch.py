@@ -162,7 +162,7 @@ def test_a_size_that_is_only_claimed_fills_neither_disk_nor_memory(
     # Frame header (RFC 8878, 3.1.1.1): magic, descriptor "8 byte content size, single segment", size; a raw last block.
     lie = b"\x28\xb5\x2f\xfd" + b"\xe0" + size.to_bytes(8, "little") + b"\x09\x00\x00" + b"x"
     (work / "lie").write_bytes(lie)
-    argv = [sys.executable, "-c", PEAK, decoder, work / "lie", work / "object", work / "out"]
+    argv: list[str | Path] = [sys.executable, "-c", PEAK, decoder, work / "lie", work / "object", work / "out"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     returncode, peak = map(int, done.stdout.split())
     assert returncode in code

@@ -202,11 +202,12 @@ def _streams(content: PublicationContent) -> dict[str, object]:
 def _check_reuse(repository: Repository, planned: _Planned) -> None:
     content = planned.content
     files = {href.rpartition("/")[2]: artifact.sha256 for href, artifact in planned.expected.items()}
-    earlier = {g.digest: g.files for g in repository.find(content.distribution, content.arch)}
-    current = repository.current(content.distribution, content.arch)
-    if current is not None:  # what clients in flight may still fetch, though the generation itself is gone
-        kept = former_files(repository.place(current)).items()
-        earlier[f"{current} (former)"] = {href.rpartition("/")[2]: sha256 for href, sha256 in kept}
+    earlier: dict[str, Mapping[str, str]] = {}
+    for generation in repository.find(content.distribution, content.arch):
+        earlier[generation.digest] = generation.files
+        # What clients in flight may still fetch, though the generation that it is of is gone.
+        kept = former_files(generation.path).items()
+        earlier[f"{generation.digest} (former)"] = {href.rpartition("/")[2]: sha256 for href, sha256 in kept}
     faults = list(reuse_faults(files, earlier))
     if faults:
         raise PublishError(

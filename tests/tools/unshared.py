@@ -23,3 +23,12 @@ def unshare(generation: Path) -> None:
 def forget_pools(repo: Path) -> None:
     """Where no generation needs one any more."""
     shutil.rmtree(repo / ".pool")
+
+
+def copy_generation(generation: Path, target: Path) -> None:
+    """One publication alone, as a target has it: links within it stay links, packages are there themselves."""
+    shutil.copytree(generation, target, symlinks=True)
+    for top in TOPS:
+        if (target / top).is_symlink():
+            (target / top).unlink()
+            shutil.copytree(generation / top, target / top)

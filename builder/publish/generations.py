@@ -120,7 +120,7 @@ class Repository:
             own = pool_of(folder)
             if own is not None and own.names == pool.names:
                 try:
-                    needed |= named_rpms(folder).keys()
+                    needed.update(named_rpms(folder))
                 except PublishError:
                     return None
         return needed

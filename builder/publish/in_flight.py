@@ -76,7 +76,7 @@ def named_rpms(generation: Path) -> dict[str, str]:
     Raises PublishError when its record cannot be read.
     """
     try:
-        own = {str(row["file"]): str(row["sha256"]) for row in read_record(generation)["packages"]}
+        own = {row["file"]: row["sha256"] for row in read_record(generation)["packages"]}
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise PublishError(f"{generation / RECORD}: damaged: {exc}", hint="move this generation away") from exc
     return {**{file: sha256 for file, sha256 in former_files(generation).items() if is_shared(file)}, **own}
@@ -84,7 +84,8 @@ def named_rpms(generation: Path) -> dict[str, str]:
 
 def _gone(former: Path, own: Mapping[str, str]) -> dict[str, Any]:
     """What a generation has that the next has not; what both have the next one's own row tells when it is former."""
-    return {"generation": former.name, "files": dict(sorted(_own(former).items() - own.items()))}
+    files = {file: sha256 for file, sha256 in _own(former).items() if own.get(file) != sha256}
+    return {"generation": former.name, "files": dict(sorted(files.items()))}
 
 
 def _own(generation: Path) -> dict[str, str]:

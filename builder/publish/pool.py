@@ -28,6 +28,7 @@ from builder.tools.rpms import read_artifact
 
 POOL = ".pool"  # sorts behind .generations: who copies both in order has the RPMs of each generation that it copied
 TOPS = ("Packages", "SRPMS")
+_BELOW = tuple(f"{top}/" for top in TOPS)
 _UNTIDY, _FRESH = ".untidy", ".fresh"
 _MODE = stat.S_IFREG | 0o644  # whatever the umask: a web server of another user reads them
 _READ = "read"  # kind of rows: bytes and NEVRA were looked at
@@ -69,6 +70,8 @@ class Pool:
             if artifact.sha256 not in states:
                 states[artifact.sha256] = self._take(href, artifact, near)
                 added.add(href.rpartition("/")[0])
+        # In the order of the publication: what is remembered of files that follow each other is found by it again.
+        states = {artifact.sha256: states[artifact.sha256] for artifact in expected.values()}
         unchanged = Unchanged(derived, _READ)
         known = unchanged.find(states)
         read = []
@@ -122,23 +125,20 @@ class Pool:
         """Remove what is neither ``needed`` nor a stranger's; None: who needs what cannot be told, so RPMs stay."""
         remove_tree(self.folder / _FRESH)
         if needed is not None:
-            names: dict[str, set[str]] = {}
-            for href in needed:
-                folder, _, name = href.rpartition("/")
-                names.setdefault(folder, set()).add(name)
             for top in TOPS:
-                self._sweep(top, names)
+                self._sweep(top, needed)
         (self.folder / _UNTIDY).unlink(missing_ok=True)
 
-    def _sweep(self, folder: str, needed: Mapping[str, Collection[str]]) -> None:
+    def _sweep(self, folder: str, needed: Collection[str]) -> None:
         """Names alone are compared: they are ten thousand."""
         place = self.folder / folder
         names = os.listdir(place) if place.is_dir() else ()  # noqa: PTH208  no Path of each
-        for name in set(names).difference(needed.get(folder, ())):
-            if (place / name).is_dir() and not (place / name).is_symlink():
-                self._sweep(f"{folder}/{name}", needed)
-            elif name.endswith(".rpm"):
-                (place / name).unlink()
+        for href in {f"{folder}/{name}" for name in names}.difference(needed):
+            path = self.folder / href
+            if path.is_dir() and not path.is_symlink():
+                self._sweep(href, needed)
+            elif href.endswith(".rpm"):
+                path.unlink()
 
     def _make(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -225,7 +225,7 @@ def pool_of(generation: Path) -> Pool | None:
 
 def is_shared(href: str) -> bool:
     """Whether a place of a generation is in its pool, where it has one."""
-    return href.partition("/")[0] in TOPS
+    return href.startswith(_BELOW)
 
 
 def pool_files(folder: Path) -> Iterator[tuple[str, str]]:

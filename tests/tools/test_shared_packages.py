@@ -16,7 +16,7 @@ from builder.publish import PublicationServer, Repository, publish, rollback, ve
 from builder.publish.pool import pool_of
 from tests.need import need
 from tests.tools.listed import content_tree, listed_rpms
-from tests.tools.publishing import EPOCH, TERMS, Shop, put_path, two_streams
+from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, put_path, sign_all, stream, two_streams
 from tests.tools.sending import put
 from tests.tools.tampering import flip, overwrite
 from tests.tools.test_in_flight import named, only, reachable
@@ -160,6 +160,18 @@ def test_a_repository_of_a_former_version_goes_on_and_nothing_is_copied(
     remove(repo, old)
     remove(repo, both)
     assert reachable(link, named(new))
+
+
+def test_a_name_that_a_kept_generation_has_for_clients_is_not_reused(shop: Shop, tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    old = put(shop, only(shop, "535"), repo, former=1).path
+    put(shop, only(shop, "550"), repo, former=1)
+    put(shop, only(shop, "550", "other words"), repo, former=1)
+    remove(repo, old)
+    assert len(pooled(repo)) == 4
+    other = sign_all(shop.foreign, {n: a for n, a in shop.unsigned.items() if "535" in n}, tmp_path / "other")
+    with pytest.raises(PublishError, match="has this file name with other bytes"):
+        put(shop, content_of([(stream("r535-open"), ["535.261.03"], list(other.values()))]), repo)
 
 
 def of_another_publication(shop: Shop, repo: Path) -> Path:

@@ -1,7 +1,7 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
 from builder.publish.bundle import Manifest, open_tar, trusted_manifest, write_bundle
-from builder.publish.clients import KEY_FILE, client_repository
+from builder.publish.clients import KEY_FILE, client_repository, host_repository
 from builder.publish.errata import advisory_ids, with_errata
 from builder.publish.former import with_former
 from builder.publish.generations import (
@@ -57,6 +57,7 @@ __all__ = [
     "client_repository",
     "current_generation",
     "find_generation",
+    "host_repository",
     "is_due",
     "is_newest",
     "is_site",

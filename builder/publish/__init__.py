@@ -14,7 +14,7 @@ from builder.publish.generations import (
 )
 from builder.publish.integrity import IntegrityReport, verify_integrity
 from builder.publish.issue import is_due, is_newest, issue, issue_part, lifetime_of
-from builder.publish.key_files import key_files
+from builder.publish.key_files import key_files, told_keys
 from builder.publish.manifest import SITE as SITE_MANIFEST
 from builder.publish.manifest import Terms, manifest_schemas
 from builder.publish.order import LOGS
@@ -75,6 +75,7 @@ __all__ = [
     "select",
     "send",
     "shown",
+    "told_keys",
     "trusted_manifest",
     "unbundle",
     "update_site",

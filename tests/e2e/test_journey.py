@@ -58,7 +58,7 @@ def host(
 ) -> Host:
     folder = tmp_path_factory.mktemp("host")
     made = make_host(folder, lab, distro, publisher.job, kernels[:2], Host)
-    made.client.use_published()
+    made.add_repository()
     made.offer(bystander(folder, "1"))
     made.dnf("install", BYSTANDER)
     return made

@@ -21,6 +21,7 @@ from tests.e2e.journey_site import (
     R470,
     R535,
     R570,
+    RELEASE,
     SIGNER,
     Expected,
     Host,
@@ -74,6 +75,8 @@ def without_kernels(line: str) -> str:
 
 
 def test_install_of_an_old_branch_brings_the_modules_of_both_kernels(host: Host) -> None:
+    readme = host.shell("cat /usr/share/doc/nvidia-driver-release/README")
+    assert "mokutil --import /usr/share/nvidia-driver-release/certificate.der" in readme
     host.dnf("module", "list", "nvidia-driver")
     host.dnf("module", "install", "nvidia-driver:r430")
     host.expected = Expected(version=R430)
@@ -285,6 +288,11 @@ def test_removal_leaves_nothing_behind(host: Host) -> None:
     host.dnf("module", "reset", "nvidia-driver")
     host.expected = None
     host.check()
+    assert "nvidia-driver-lab9" in host.dnf("repolist").stdout
+    del host.kept[RELEASE]
+    host.dnf("remove", RELEASE)
+    host.check()
+    assert "nvidia-driver-lab9" not in host.dnf("repolist").stdout
 
 
 def test_every_command_of_the_admins_guide_was_run_here(host: Host) -> None:

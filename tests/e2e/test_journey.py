@@ -276,6 +276,8 @@ def test_another_profile_adds_nothing_that_is_there_already(host: Host) -> None:
 
 
 def test_what_is_installed_can_be_looked_at(host: Host) -> None:
+    enabled = host.dnf("module", "list", "--enabled", "nvidia-driver").stdout
+    assert next(line.split()[:2] for line in enabled.splitlines() if "[e]" in line) == ["nvidia-driver", "latest"]
     newest = host.kernels[-1].release
     assert host.shell(f"modinfo -k {newest} -F version nvidia") == R570
     assert host.shell(f"modinfo -k {newest} -F signer nvidia") == SIGNER

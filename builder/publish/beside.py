@@ -18,7 +18,7 @@ from builder.tools.rpms import extract_members, read_header
 
 RELEASE = PackageKind.RELEASE.value
 RELEASE_FILE = f"{RELEASE}.rpm"  # the newest one, under a name that stays
-_KEYS = "/etc/pki/rpm-gpg/"
+_KEYS, _REPOSITORIES = "/etc/pki/rpm-gpg/", "/etc/yum.repos.d/"
 
 
 def place_release(folder: Path, content: PublicationContent) -> None:
@@ -51,17 +51,21 @@ def release_faults(index: ModuleIndex) -> Iterator[str]:
 def kept_releases(own: Sequence[Artifact], published: Sequence[Artifact], limit: int) -> tuple[Artifact, ...]:
     """``own`` and those that were published before, the newest ``limit``, for ``dnf history undo``; oldest first.
 
-    Not one that brings a key which the newest does not bring any more: what that key signed has to leave with it.
+    Not one of another address: a repository that moved is not gone back to. Nor one that brings a key which the newest
+    does not bring any more: what that key signed has to leave with it.
     """
     found = {str(a.nevra): a for a in (*published, *own) if a.nevra.name == RELEASE}
     ordered = sorted(found.values(), key=lambda a: a.nevra.evr)
     if len(ordered) < 2:
         return tuple(ordered)
-    keys = _keys_of(ordered[-1])
-    former = [a for a in ordered[:-1] if _keys_of(a) <= keys]
+    address, keys = _told(ordered[-1])
+    told = ((a, *_told(a)) for a in ordered[:-1])
+    former = [a for a, its_address, its_keys in told if its_address == address and its_keys <= keys]
     return (*former[-limit:], ordered[-1])
 
 
-def _keys_of(rpm: Artifact) -> set[str]:
-    files = [path for path in read_header(rpm.path).files if path.startswith(_KEYS)]
-    return {key for data in extract_members(rpm.path, files).values() for key in armored_keys(data)}
+def _told(rpm: Artifact) -> tuple[list[bytes], set[str]]:
+    """The .repo file and the keys that a release package brings."""
+    files = extract_members(rpm.path, read_header(rpm.path).files)
+    repository = [data for path, data in sorted(files.items()) if path.startswith(_REPOSITORIES)]
+    return repository, {key for path, data in files.items() if path.startswith(_KEYS) for key in armored_keys(data)}

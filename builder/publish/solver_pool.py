@@ -225,7 +225,9 @@ class SolverPool:
 
     def ours(self, packages: Sequence[Any]) -> list[Any]:
         """Without what the distribution and the repository's release package bring."""
-        return [s for s in packages if s.repo.id != self.others.id and s != self.new.release]
+        # By id: libsolv's own comparison of a solvable with None ends the process.
+        release = None if self.new.release is None else self.new.release.id
+        return [s for s in packages if s.repo.id != self.others.id and s.id != release]
 
     def world(self, kernels: Collection[str]) -> list[Any]:
         """What a host has before it has a driver."""

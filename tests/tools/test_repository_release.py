@@ -169,6 +169,7 @@ def test_what_is_kept_for_hosts_to_go_back_to_holds_no_key_that_is_gone(
     assert kept(()) == ["1.lab9"]  # none was made this time: no host loses its address
     site.put(shop.signer, replace(content, beside=(one, two)), site.keys)
     assert kept((site.release(3, site.keys[1:], shop.foreign),)) == ["3.lab9"]
+    assert kept((site.release(4, site.keys, shop.signer, "https://example.org/moved"),)) == ["4.lab9"]
     (tmp_path / "v").mkdir()
     place = site.repo / "lab9/x86_64"
     assert (place / "nvidia-driver-release.rpm").read_bytes() == two.path.read_bytes()

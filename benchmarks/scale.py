@@ -162,9 +162,9 @@ PUBLISH = Benchmark(
     name="publish-update",
     work=f"{NEW} new packages into {PACKAGES:,}: a new generation, all but signing and the gate",
     peer="createrepo_c --update, modifyrepo_c",
-    note="repobuild checks the content, links every package into a generation of its own, writes metadata, module "
-    "documents and record, and moves the pointer; the programs change the folder that clients read. Neither side "
-    "signs, and repobuild's look with a client's eyes before the switch has no part in it.",
+    note="repobuild checks the content and every package, makes a generation beside the former one, writes metadata, "
+    "module documents and record, and moves the pointer; the programs change the folder that clients read. Neither "
+    "side signs, and repobuild's look with a client's eyes before the switch has no part in it.",
     prepare=_prepare_publish,
     target=Target(seconds=1.5, ratio=1 / 3, peak=300 * _MB),
 )

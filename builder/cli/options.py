@@ -214,7 +214,12 @@ _SIGN = [
         metavar="N",
         help="Number the publication at least so: where a lost --repo is made anew.",
     ),
-    click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]"),
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="Where clients will find the repository. Without it module streams get no release package. "
+        "[default: file://<repo>]",
+    ),
     click.option(
         "--webhook",
         multiple=True,

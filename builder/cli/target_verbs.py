@@ -133,21 +133,22 @@ def bundle(
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--key",
-    "key_file",
+    "key_paths",
+    multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Public key to trust. [default: the one that is published in --repo already]",
+    help="Public key to trust beside those published in --repo already (repeatable).",
 )
 @click.option("--base-url", metavar="URL", help="Where clients will find the repository. [default: file://<repo>]")
 @repo_options
 @command
-def unbundle(file: Path, key_file: Path | None, base_url: str | None, repo_path: Path, as_json: bool) -> None:
+def unbundle(file: Path, key_paths: tuple[Path, ...], base_url: str | None, repo_path: Path, as_json: bool) -> None:
     """Look at everything that a bundle carries, then make it the current publication of --repo by one rename.
 
     \b
     Example:
       repobuild unbundle el9.bundle --repo /srv/www/repo --key RPM-GPG-KEY-example
     """
-    placed = place_bundle(file, repo_path, key_file, base_url)
+    placed = place_bundle(file, repo_path, key_paths, base_url)
     if as_json:
         print_json({"distribution": placed.distribution, "arch": placed.arch, "digest": placed.digest})
     else:

@@ -68,8 +68,8 @@ class Unit:
     """One SRPM to build: a cell's kmod or one of the packages around a driver.
 
     ``cell`` is set for KMOD only; ``flavor`` for KMOD, OBJECTS, GATE, DKMS, OPEN_SOURCE; ``kmods`` for GATE; ``stream``
-    for RELEASE. ``label`` is set for packages that carry their stream in their names (ADR 0020); then ``flavor`` and
-    ``kmods`` are those of the stream.
+    for RELEASE, but not for that of a repository with modules (``of_repository``). ``label`` is set for packages that
+    carry their stream in their names (ADR 0020); then ``flavor`` and ``kmods`` are those of the stream.
     """
 
     kind: PackageKind
@@ -84,12 +84,22 @@ class Unit:
     label: str | None = None  # of the stream whose package it is: "branch-535-open", "latest-dkms"
 
     @property
+    def of_repository(self) -> bool:
+        """Is it of the whole repository: the release package where streams are module streams (ADR 0035)?
+
+        Its ``driver`` is any of the repository's; nothing in the package is of it.
+        """
+        return self.kind is PackageKind.RELEASE and self.stream is None and self.label is None
+
+    @property
     def id(self) -> str:
         """A cell's id for kmods; ``<package>[-open|-dkms|-<stream>]:<version>@<distribution>.<arch>`` for the rest,
         with ``[<label>]`` after the package where its stream stands in its name.
         """
         if self.cell is not None:
             return self.cell.id
+        if self.of_repository:
+            return f"{self.kind.value}@{self.distribution.name}.{self.arch}"
         if self.label is not None:
             return f"{self.kind.value}[{self.label}]:{self.driver.version}@{self.distribution.name}.{self.arch}"
         tail = (self.flavor.suffix if self.flavor else "") + ("-dkms" if self.kmods is Kmods.DKMS else "")
@@ -99,6 +109,8 @@ class Unit:
     @property
     def scope(self) -> str:
         """Stable name for the ledger: unlike the id it does not change when a newer driver joins the branch."""
+        if self.of_repository:
+            return f"{self.distribution.name}/{self.arch}/{self.kind.value}"
         of = (self.flavor, self.kmods, self.stream) if self.label is None else (self.label,)
         parts = (self.distribution.name, self.arch, self.kind, self.driver.version, *of)
         kernel = self.cell.kernel.release if self.cell else None

@@ -7,6 +7,7 @@ repositories with other bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from builder.model.cells import Cell, PackageKind, Unit
@@ -226,6 +227,11 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
     """
     if unit.cell is not None:
         return kmod_nevra(unit.cell, matrix, serial=serial)
+    if unit.of_repository:
+        evr = Evr(
+            epoch=matrix.epoch, version=_number(unit.distribution), release=f"{serial}{unit.distribution.dist_tag}"
+        )
+        return Nevra(name=unit.kind.value, evr=evr, arch=unit.arch)
     if unit.label is not None:
         evr = driver_evr(unit.driver, unit.distribution, matrix, serial=serial)
         return Nevra(name=name_for(unit, unit.kind.value), evr=evr, arch=package_arch(unit))
@@ -236,6 +242,12 @@ def package_nevra(unit: Unit, matrix: Matrix, *, serial: int = 1) -> Nevra:
     release = f"{serial}{flavor}{dkms}{stream}{unit.distribution.dist_tag}"
     evr = Evr(epoch=matrix.epoch, version=unit.driver.version, release=release)
     return Nevra(name=unit.kind.value, evr=evr, arch=package_arch(unit))
+
+
+def _number(distribution: Distribution) -> str:
+    """The distribution's own number, as release packages have it elsewhere: the next distribution's is newer."""
+    found = re.search(r"[0-9]+", distribution.platform)
+    return found[0] if found else "1"
 
 
 def package_nevras(unit: Unit, matrix: Matrix, *, serial: int = 1) -> tuple[Nevra, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.model.cells import Artifact
 from builder.model.errata import Advisory
 from builder.model.matrix import Delivery, Stream
+
+_ARMORED = re.compile(r"-----BEGIN PGP PUBLIC KEY BLOCK-----.*?-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,22 @@ class ClientRepository:
     text: str  # the whole .repo file
 
 
+def armored_keys(data: bytes) -> tuple[str, ...]:
+    """The armored public keys in a file, without what stands around them."""
+    return tuple(_ARMORED.findall(data.decode(errors="replace").replace("\r", "")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRepository:
+    """What the release package of a repository with modules brings to a host (ADR 0035)."""
+
+    repository: ClientRepository
+    file: str  # its .repo file below /etc/yum.repos.d
+    key_file: str  # where its keys lie on the host
+    keys: tuple[bytes, ...]  # armored, oldest first: all that may sign
+    certificate: tuple[str, bytes] | None  # name and DER bytes of who signs the modules; None: they are unsigned
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationContent:
     """Everything that determines a publication's bytes."""
@@ -41,6 +60,7 @@ class PublicationContent:
     files: tuple[tuple[str, bytes], ...] = ()  # (name, bytes) beside the packages: support-matrix.json …
     delivery: Delivery = Delivery.MODULAR
     advisories: tuple[Advisory, ...] = ()  # by id
+    beside: tuple[Artifact, ...] = ()  # signed RPMs in no stream of a module, oldest first: release packages (ADR 0035)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

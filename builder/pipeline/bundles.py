@@ -24,12 +24,12 @@ from builder.publish import (
     lifetime_of,
     open_tar,
     select,
+    told_keys,
     trusted_manifest,
     unbundle,
     write_bundle,
     write_selection,
 )
-from builder.publish.clients import KEY_FILE
 from builder.publish.record import RECORD
 from builder.sign import Signer
 
@@ -75,7 +75,8 @@ def make_bundle(
 
     with tempfile.TemporaryDirectory() as made, repository.writing(), repository.aside() as folder:
         tmp = Path(made)
-        earlier = _earlier(since, signer.public_key(), tmp) if since else None
+        trusted = (signer.public_key(), *told_keys(repository))  # the earlier one may be of a former key
+        earlier = _earlier(since, trusted, tmp) if since else None
         digest = generation.digest
         sign_file = partial(signer.sign_detached, epoch=epoch)
         key = signer.fingerprint
@@ -104,17 +105,12 @@ def make_bundle(
     )
 
 
-def _earlier(path: Path, public_key: bytes, tmp: Path) -> tuple[Manifest, str]:
+def _earlier(path: Path, public_keys: Sequence[bytes], tmp: Path) -> tuple[Manifest, str]:
     with open_tar(path) as tar:
-        manifest, data = trusted_manifest(tar, path, public_key, tmp)
+        manifest, data = trusted_manifest(tar, path, public_keys, tmp)
         return manifest, hashlib.sha256(data).hexdigest()
 
 
-def place_bundle(path: Path, repo: Path, key_file: Path | None, base_url: str | None) -> Publication:
-    """Place a bundle; without ``key_file`` the key that the repository's clients trust already is trusted."""
-    key = key_file or repo / KEY_FILE
-    if not key.is_file():
-        raise BundleError(
-            f"{repo}: no key is trusted here yet", hint="--key FILE, a public key that did not come with the bundle"
-        )
-    return unbundle(path, repo, key.read_bytes(), base_url)
+def place_bundle(path: Path, repo: Path, key_paths: Sequence[Path], base_url: str | None) -> Publication:
+    """Place a bundle; ``key_paths`` are public keys to trust beside those that clients of ``repo`` were told of."""
+    return unbundle(path, repo, [key.read_bytes() for key in key_paths], base_url)

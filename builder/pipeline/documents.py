@@ -39,8 +39,8 @@ def unit_document(unit: Unit) -> dict[str, object]:
         "id": unit.id,
         "distribution": unit.distribution.name,
         "arch": unit.arch,
-        "driver_branch": unit.driver.branch,
-        "driver_version": unit.driver.version,
+        "driver_branch": None if unit.of_repository else unit.driver.branch,
+        "driver_version": None if unit.of_repository else unit.driver.version,
         "flavor": unit.flavor.value if unit.flavor else None,
     }
 

@@ -16,7 +16,7 @@ State: TypeAlias = Literal[
 class Event:
     """One thing that happened to a subject (a unit id, a source, a distribution)."""
 
-    stage: str  # fetch, pin, buildroot, build, qualify, sign, publish, site, verify, schedule
+    stage: str  # fetch, pin, buildroot, build, qualify, release, sign, publish, site, verify, schedule
     subject: str
     state: State
     text: str = ""  # for people

@@ -13,7 +13,8 @@ from builder.model.cells import Action, Decision, PackageKind, Unit
 from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery, Distribution, Driver, Flavor
 from builder.model.planning import StreamPlan, UnitOutcome
-from builder.pipeline.specs import Job, make_job, render_late
+from builder.pipeline.releases import render_late, repository_releases
+from builder.pipeline.specs import Job, make_job
 from builder.pipeline.units import earlier_result, run_jobs
 from builder.pipeline.workshop import Workshop
 from builder.plan.actions import content_digest
@@ -73,6 +74,7 @@ def late_units(shop: Workshop, outcomes: Mapping[str, UnitOutcome]) -> dict[Unit
                 continue
             found |= _gate_units(distribution, arch, streams, known)
             found |= dict.fromkeys(_release_units(distribution, streams, known).values(), ())
+            found |= dict.fromkeys(repository_releases(shop, distribution, known) if _carried(streams) else (), ())
     return found
 
 
@@ -115,16 +117,39 @@ def _release_units(
 def build_releases(
     shop: Workshop, distribution: Distribution, streams: tuple[StreamPlan, ...], outcomes: Mapping[str, UnitOutcome]
 ) -> tuple[tuple[StreamPlan, ...], dict[str, UnitOutcome]]:
-    """Build the package that selects each stream; module streams need none.
+    """Build the package that selects each stream; where they are module streams, the one that brings the repository.
 
     Returns the streams, held back where theirs failed, and the outcomes with the new ones added.
     """
+    if distribution.delivery is Delivery.MODULAR:
+        return streams, {**outcomes, **_build_repository_release(shop, distribution, streams, outcomes)}
     if distribution.delivery is not Delivery.BRANCH_REPOS:
         return streams, dict(outcomes)
     units = _release_units(distribution, streams, list(outcomes.values()))
     releases = build_late(shop, dict.fromkeys(units.values(), ()))
     made = {name: releases[unit.id] for name, unit in units.items()}
     return tuple(_with_release(plan, made.get(plan.stream.name)) for plan in streams), {**outcomes, **releases}
+
+
+def _carried(streams: Sequence[StreamPlan]) -> bool:
+    return any(plan.drivers for plan in streams)
+
+
+def _build_repository_release(
+    shop: Workshop, distribution: Distribution, streams: Sequence[StreamPlan], outcomes: Mapping[str, UnitOutcome]
+) -> dict[str, UnitOutcome]:
+    """By its id; nothing where it cannot be made, which is told. What was published of it before stays."""
+    known = list(outcomes.values())
+    if not _carried(streams):
+        return {}
+    if shop.settings.base_url is None:
+        text = "not made: --base-url, which says where hosts find the repository, was not given; a published one stays"
+        shop.tell("release", f"{distribution.name}/{known[0].unit.arch}", "warning", f"nvidia-driver-release {text}")
+    made = build_late(shop, dict.fromkeys(repository_releases(shop, distribution, known), ()))
+    for outcome in made.values():
+        if not outcome.ok:
+            shop.tell("release", outcome.unit.id, "warning", f"{outcome.reason}; the published one stays")
+    return made
 
 
 def _with_release(plan: StreamPlan, release: UnitOutcome | None) -> StreamPlan:
@@ -146,6 +171,9 @@ def build_late(shop: Workshop, units: Mapping[Unit, tuple[GateKernel, ...]]) -> 
     done: dict[str, UnitOutcome] = {}
     for unit, kernels in units.items():
         try:
+            if (released := _released(shop, unit)) is not None:
+                done[unit.id] = released
+                continue
             job = make_job(shop, unit, record=True, kernels=kernels)
         except RenderError as exc:  # of this unit alone
             actions.append(Action(unit=unit, decision=Decision.BLOCKED, reason=exc.message, hint=exc.hint))
@@ -162,9 +190,22 @@ def build_late(shop: Workshop, units: Mapping[Unit, tuple[GateKernel, ...]]) -> 
     return done | run_jobs(shop, actions, jobs)
 
 
+def _released(shop: Workshop, unit: Unit) -> UnitOutcome | None:
+    """The repository's release package as it was released, while it says the same: whatever else changed.
+
+    Not what said so before it said something else: hosts would not go back to that.
+    """
+    if not unit.of_repository:
+        return None
+    content = content_digest(render_late(shop, unit, 1))
+    found = earlier_result(shop, unit, "reused", content=content)
+    serial = shop.store.serials.peek(unit.scope, content)
+    return found if found is not None and found.result is not None and found.result.serial == serial else None
+
+
 def _unchanged(shop: Workshop, unit: Unit, kernels: tuple[GateKernel, ...]) -> UnitOutcome | None:
     """What was built before and says the same: enough where the driver's sources or buildroot are not to be had."""
-    if unit.kind not in (PackageKind.GATE, PackageKind.RELEASE):
+    if unit.kind not in (PackageKind.GATE, PackageKind.RELEASE) or unit.of_repository:
         return None  # what it says cannot be known without its sources
     content = content_digest(render_late(shop, unit, 1, kernels))
     return earlier_result(shop, unit, "reused", content=content)

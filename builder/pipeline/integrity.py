@@ -43,6 +43,17 @@ def declared_keys(integrity: Integrity) -> tuple[bytes, ...]:
     return tuple(key.data for key in integrity.keys)
 
 
+def told_keys(settings: Settings, integrity: Integrity, signer: Signer | None) -> tuple[bytes, ...]:
+    """The public keys that a package brings to hosts, oldest first; () while no key is known.
+
+    Without a signer (who only looks) they are the declared ones, else the one that was published.
+    """
+    declared, published = declared_keys(integrity), settings.repo_path / KEY_FILE
+    if signer is not None:
+        return tuple(key_files(signer.public_key(), declared).values())
+    return declared or ((published.read_bytes(),) if published.is_file() else ())
+
+
 def trusted_keys(signer: Signer, integrity: Integrity) -> tuple[bytes, ...]:
     """Whose signatures a client of ours takes: today's key, then the others."""
     own = signer.public_key()

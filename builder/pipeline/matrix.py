@@ -21,7 +21,7 @@ from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates, build_releases
 from builder.pipeline.gpus import tell_lost_gpus
-from builder.pipeline.integrity import open_signer, sign_site
+from builder.pipeline.integrity import open_signer, sign_site, told_keys
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.notify import notify
 from builder.pipeline.open_farm import open_farm
@@ -121,6 +121,7 @@ def run(
             shop = _with_farm(shop, stack)  # now: a farm of another repobuild is refused before anything is fetched
         signs = bool(stages & (Stage.SIGN | Stage.PUBLISH))
         signer = open_signer(settings, shop.configuration.matrix.integrity) if signs else None
+        shop.facts.keys.extend(told_keys(settings, shop.configuration.matrix.integrity, signer))
         look_at_all(shop)
         work = tuple(u for u in shop.configuration.units if u.id in shop.configuration.selected)
         if stages & (Stage.FETCH | Stage.BUILD):
@@ -246,7 +247,8 @@ def _publish(
     if not content.streams:
         held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
         return held, outcomes
-    epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result)
+    # The repository's own release package is of another date than its drivers, which a publication's follows.
+    epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result and not o.unit.of_repository)
     errata = plan_errata(shop.configuration.matrix, distribution, arch, streams, outcomes)
     published = try_publish(shop, signer, content, epoch, errata)
     error = published if isinstance(published, RepobuildError) else None

@@ -9,11 +9,12 @@ from typing import Any
 
 from builder.errors import PublishError, RepobuildError
 from builder.model.cells import PackageKind, Verdict
-from builder.model.matrix import Distribution
+from builder.model.matrix import Delivery, Distribution
 from builder.model.naming import package_nevra
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.pipeline.events import Listener, ignore
 from builder.pipeline.gates import late_units
+from builder.pipeline.integrity import told_keys
 from builder.pipeline.lifetimes import read_support
 from builder.pipeline.matrix import open_workshop, plan_units
 from builder.pipeline.open_tree import look_at_all
@@ -67,6 +68,7 @@ def preview(settings: Settings, listener: Listener) -> tuple[Preview, ...]:
     shop = open_workshop(replace(settings, select=(), skip=(), only_streams=()), listener, exclusive=False)
     with shop.store:
         look_at_all(shop)
+        shop.facts.keys.extend(told_keys(shop.settings, shop.configuration.matrix.integrity, None))
         actions = plan_units(shop)
         quiet = replace(shop, listener=ignore)
         outcomes = run_units(quiet, actions, build=False, check=False)
@@ -106,7 +108,8 @@ def _preview(
         known = advisory_ids(generation.path)
     support = support_matrix(support_facts(shop, distribution, arch, streams, outcomes))
     packages = dict.fromkeys(_nevras(shop, distribution, streams, outcomes), "")
-    packages |= {name: "" for name in old.packages if _stays(name, streams)}
+    modular = distribution.delivery is Delivery.MODULAR
+    packages |= {name: "" for name in old.packages if _stays(name, streams) or (modular and _is_release(name))}
     packages = {name: old.packages.get(name, "") for name in packages}
     errata = plan_errata(shop.configuration.matrix, distribution, arch, streams, outcomes)
     today = datetime.now(UTC).date().isoformat()
@@ -138,6 +141,11 @@ def _nevras(
             yield from (artifact.nevra.artifact for artifact in result.artifacts)
         elif job is not None:
             yield package_nevra(unit, shop.configuration.matrix, serial=job.serial).artifact
+
+
+def _is_release(nevra: str) -> bool:
+    """The package that brings a repository with module streams: it and former ones stay."""
+    return nevra.rsplit("-", 2)[0] == PackageKind.RELEASE.value
 
 
 def _stays(nevra: str, streams: Sequence[StreamPlan]) -> bool:

@@ -110,6 +110,9 @@ def compose(
         sources=(),
         files=files,
         delivery=distribution.delivery,
+        beside=tuple(
+            signed[a.sha256] for o in outcomes.values() if o.ok and o.unit.of_repository for a in artifacts_of([o])
+        ),
     )
 
 

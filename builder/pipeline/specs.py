@@ -12,13 +12,12 @@ from builder.model.keys import Inputs, KeyParts
 from builder.model.naming import ARCHIVE_KINDS
 from builder.model.planning import UnitState
 from builder.model.sources import Buildroot, DriverSources, KernelDevel, SpecFile
-from builder.pipeline.integrity import key_names
 from builder.pipeline.kernels import requirements_digest
 from builder.pipeline.known_keys import KnownKeys, narrowed
+from builder.pipeline.releases import date_of, render_late
 from builder.pipeline.workshop import Workshop, known, source_id, sources_of
 from builder.plan.actions import content_digest, key_of, unit_parts
 from builder.plan.toolchain import toolchain_hint
-from builder.publish import client_repository
 from builder.render import (
     has_compat32,
     render_archive,
@@ -28,15 +27,12 @@ from builder.render import (
     render_dkms,
     render_dnf_plugin,
     render_driver,
-    render_gate,
     render_kmod,
     render_modules,
     render_objects,
     render_open_meta,
     render_open_source,
-    render_release,
     render_stream_kmods,
-    render_stream_release,
 )
 
 # They say what the streams of this publication are, so they come last.
@@ -112,24 +108,6 @@ _SMALL = {
 }
 
 
-def render_late(shop: Workshop, unit: Unit, serial: int, kernels: tuple[GateKernel, ...] = ()) -> SpecFile:
-    """Render what needs no sources: a gate with its kernels, or a release."""
-    matrix = shop.configuration.matrix
-    if unit.kind is PackageKind.GATE:
-        return render_gate(unit, kernels, serial, matrix, signed=shop.signing.certificate is not None)
-    distribution = unit.distribution
-    if unit.label is not None:
-        return render_stream_release(unit, matrix, serial=serial)
-    repository = client_repository(
-        matrix.module,
-        distribution.name,
-        distribution.delivery,
-        shop.settings.published_at,
-        key_names=key_names(matrix.integrity),
-    )
-    return render_release(unit, matrix, repository, serial=serial)
-
-
 def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKernel, ...] = ()) -> Job | None:
     """Render a unit and compute its key; None while sources, buildroot or kernel are not known.
 
@@ -144,6 +122,8 @@ def make_job(shop: Workshop, unit: Unit, *, record: bool, kernels: tuple[GateKer
         devel = known(shop.facts.kernels.get((unit.distribution.name, unit.cell.kernel.release)))
     if sources is None or buildroot is None or (unit.cell is not None and devel is None):
         return None
+    if unit.of_repository:
+        sources = replace(sources, source_date_epoch=date_of(shop))
 
     def made_of(spec: SpecFile, parts: Mapping[str, str] | None = None, devel: KernelDevel | None = None) -> KeyParts:
         return unit_parts(

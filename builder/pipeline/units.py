@@ -299,7 +299,7 @@ def _kept(shop: Workshop, unit: Unit, reason: str, code: str | None) -> UnitOutc
 def signer_of(shop: Workshop, unit: Unit) -> str:
     """Who signed what a result of this unit holds, "" where nothing is signed: signers are never mixed."""
     signed = (PackageKind.KMOD, PackageKind.STREAM_KMODS, PackageKind.CERTIFICATE)
-    return shop.signing.identity if unit.kind in signed else ""
+    return shop.signing.identity if unit.kind in signed or unit.of_repository else ""
 
 
 def earlier_result(

@@ -12,6 +12,7 @@ from builder.model.gate import GateKernel
 from builder.model.keys import Inputs
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import late_units
+from builder.pipeline.integrity import told_keys
 from builder.pipeline.matrix import open_workshop, plan_units
 from builder.pipeline.open_tree import look_at_all
 from builder.pipeline.settings import Settings
@@ -38,6 +39,7 @@ def explain(settings: Settings, unit_id: str, listener: Listener) -> dict[str, o
     shop = open_workshop(settings, listener, exclusive=False)
     with shop.store:
         look_at_all(shop)
+        shop.facts.keys.extend(told_keys(shop.settings, shop.configuration.matrix.integrity, None))
         actions = plan_units(shop)
         subjects = {a.unit.id: _Subject(action=a) for a in actions}
         if unit_id not in subjects:

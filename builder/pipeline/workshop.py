@@ -50,6 +50,7 @@ class Facts:
     kernels: dict[KernelId, KernelDevel | RepobuildError] = field(default_factory=dict)
     open_trees: dict[OpenId, DriverSources | RepobuildError] = field(default_factory=dict)  # with objects from source
     archives: dict[ArchiveId, DriverArchive | RepobuildError] = field(default_factory=dict)
+    keys: list[bytes] = field(default_factory=list)  # public keys that hosts are told of, oldest first; [] before that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

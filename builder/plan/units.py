@@ -153,6 +153,11 @@ def release_unit(base: Unit, stream: Stream) -> Unit:
     return replace(_as(base, PackageKind.RELEASE), stream=stream.name)
 
 
+def repository_unit(base: Unit) -> Unit:
+    """The package that brings a repository with module streams to a host."""
+    return _as(base, PackageKind.RELEASE)
+
+
 # What has no package of its own where the stream stands in names: a capability of the stream's nvidia-driver.
 _FOLDED = (
     PackageKind.CUDA_DRIVERS,

@@ -1,7 +1,7 @@
 """Immutable publications behind one symlink, and the client's view of them."""
 
 from builder.publish.bundle import Manifest, open_tar, trusted_manifest, write_bundle
-from builder.publish.clients import KEY_FILE, client_repository
+from builder.publish.clients import KEY_FILE, client_repository, host_repository
 from builder.publish.errata import advisory_ids, with_errata
 from builder.publish.former import with_former
 from builder.publish.generations import (
@@ -14,7 +14,7 @@ from builder.publish.generations import (
 )
 from builder.publish.integrity import IntegrityReport, verify_integrity
 from builder.publish.issue import is_due, is_newest, issue, issue_part, lifetime_of
-from builder.publish.key_files import key_files
+from builder.publish.key_files import key_files, told_keys
 from builder.publish.manifest import SITE as SITE_MANIFEST
 from builder.publish.manifest import Terms, manifest_schemas
 from builder.publish.order import LOGS
@@ -58,6 +58,7 @@ __all__ = [
     "client_repository",
     "current_generation",
     "find_generation",
+    "host_repository",
     "is_due",
     "is_newest",
     "is_site",
@@ -76,6 +77,7 @@ __all__ = [
     "send",
     "shared_rpms",
     "shown",
+    "told_keys",
     "trusted_manifest",
     "unbundle",
     "update_site",

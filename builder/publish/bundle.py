@@ -11,7 +11,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from builder.errors import BundleError
 from builder.publish.tree_files import own_files
 from builder.publish.trees import STREAMS
 from builder.store.files import sync_path
-from builder.tools.gpg import detached_fault
+from builder.tools.gpg import trusted_fault
 from builder.tools.rpms import file_sha256
 
 FORMAT = 1
@@ -111,14 +111,19 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
         raise BundleError(f"{path}: is not there") from exc
 
 
-def trusted_manifest(tar: tarfile.TarFile, path: Path, public_key: bytes, tmp: Path) -> tuple[Manifest, bytes]:
-    """The manifest, once its signature is good in the eyes of who trusts this key alone; raises BundleError."""
+def trusted_manifest(
+    tar: tarfile.TarFile, path: Path, public_keys: Sequence[bytes], tmp: Path
+) -> tuple[Manifest, bytes]:
+    """The manifest, once its signature is good in the eyes of who trusts these keys alone; raises BundleError.
+
+    It stays in ``tmp`` with its signature.
+    """
     for name in (MANIFEST, SIGNATURE):
         member = tar.next()
         if member is None or member.name != name or not member.isfile() or member.size > _LARGEST:
             raise BundleError(f"{path}: damaged, or no bundle: it does not begin with {name}")
         (tmp / name).write_bytes(read_member(tar, member, path))
-    fault = detached_fault(public_key, tmp / MANIFEST, tmp / SIGNATURE)
+    fault = trusted_fault(public_keys, tmp / MANIFEST, tmp / SIGNATURE)
     if fault is not None:
         raise BundleError(f"{path}: its manifest: {fault}", hint="nothing was placed; ask who made it for it again")
     data = (tmp / MANIFEST).read_bytes()

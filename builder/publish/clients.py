@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import configparser
 import io
+from collections.abc import Sequence
 
 from builder.model.matrix import Delivery
 from builder.model.naming import STREAM_VARIABLE
-from builder.model.publication import ClientRepository
+from builder.model.publication import ClientRepository, HostRepository
 
 KEY_FILE = "RPM-GPG-KEY-repobuild"
 
 
 def client_repository(
-    module: str, distribution: str, delivery: Delivery, base_url: str, *, key_names: tuple[str, ...] = (KEY_FILE,)
+    module: str,
+    distribution: str,
+    delivery: Delivery,
+    base_url: str,
+    *,
+    key_names: tuple[str, ...] = (KEY_FILE,),
+    key_file: str | None = None,
 ) -> ClientRepository:
     """The repository as clients configure it: both signatures checked, stream protection left on (no module_hotfixes).
 
-    ``key_names`` are the files of its public keys beside it; several while one follows another.
+    ``key_names`` are the files of its public keys beside it; several while one follows another. ``key_file`` is one on
+    the client itself that has them all, which then is named instead.
 
     Where each stream is a metadata tree of its own, dnf's variable ``nvidiastream`` says which one.
     """
@@ -35,8 +43,25 @@ def client_repository(
         "enabled": "1",
         "gpgcheck": "1",
         "repo_gpgcheck": "1",
-        "gpgkey": " ".join(f"{base}/{name}" for name in key_names),
+        "gpgkey": f"file://{key_file}" if key_file else " ".join(f"{base}/{name}" for name in key_names),
     }
     text = io.StringIO()
     parser.write(text, space_around_delimiters=False)
     return ClientRepository(id=section, text=text.getvalue().strip() + "\n")
+
+
+def host_repository(
+    module: str, distribution: str, base_url: str, keys: Sequence[bytes], certificate: tuple[str, bytes] | None
+) -> HostRepository:
+    """What the release package of a distribution with module streams brings (ADR 0035).
+
+    All keys in one file, which the package replaces: whoever edited the .repo file learns of the next key, too.
+    """
+    key_file = f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{module}-{distribution}"
+    return HostRepository(
+        repository=client_repository(module, distribution, Delivery.MODULAR, base_url, key_file=key_file),
+        file=f"{distribution}-nvidia.repo",
+        key_file=key_file,
+        keys=tuple(keys),
+        certificate=certificate,
+    )

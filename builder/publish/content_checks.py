@@ -9,8 +9,9 @@ from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
 from builder.model.naming import COMPAT32_ARCHES, stream_package, stream_packages
 from builder.model.publication import PublicationContent, StreamContent
+from builder.publish.beside import RELEASE_FILE, beside_faults
 from builder.publish.modulemd import gate_serial, module_version
-from builder.publish.trees import RELEASE_FILE, STREAMS, named_releases, release_of
+from builder.publish.trees import STREAMS, named_releases, release_of
 
 RESERVED = frozenset({"Packages", "SRPMS", "repodata", "publication.json", "former.json", STREAMS, RELEASE_FILE})
 
@@ -32,6 +33,7 @@ def content_faults(content: PublicationContent) -> Iterator[str]:
             yield f"stream {part.stream.name}: no package selects it, or one of another stream"
     if content.delivery is Delivery.BRANCH_PACKAGES:
         yield from _name_faults(content)
+    yield from beside_faults(content)
     yield from _package_faults(content)
     for name, _ in content.files:
         if name in RESERVED or "/" in name or name.startswith("."):
@@ -76,7 +78,8 @@ def _package_faults(content: PublicationContent) -> Iterator[str]:
     by_nevra: dict[str, Artifact] = {}
     by_file: dict[str, Artifact] = {}
     own = (content.arch, "noarch", COMPAT32_ARCHES.get(content.arch))
-    packages = ((artifact, own) for part in content.streams for artifact in part.artifacts)
+    binary = (*(artifact for part in content.streams for artifact in part.artifacts), *content.beside)
+    packages = ((artifact, own) for artifact in binary)
     for artifact, allowed in (*packages, *((artifact, ("src",)) for artifact in content.sources)):
         nevra, filename = str(artifact.nevra), artifact.nevra.filename
         same = by_nevra.setdefault(nevra, artifact)

@@ -7,6 +7,9 @@ on no host. Kept are (docs/adr/0022-former-gates.md), of each driver that the st
 * are gates which let in no kernel that the driver's newest gate keeps out, and require nothing that it does not: a host
   on which such a one can be, can have the newest one too, so that no solver gains anything by going back to it;
 * or are release packages of the same stream with the very files of the one that is published now.
+
+That of a repository with module streams (ADR 0035), which is in no stream, stays where none was made, and its former
+ones with it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from builder.errors import ToolError
 from builder.model.cells import Artifact, PackageKind
 from builder.model.matrix import Delivery
 from builder.model.publication import PublicationContent, StreamContent
+from builder.publish.beside import kept_releases
 from builder.publish.generations import Generation, Repository, read_generation
 from builder.tools.rpms import extract_members, read_artifact, read_header
 
@@ -39,7 +43,9 @@ def with_former(content: PublicationContent, repo: Path) -> PublicationContent:
     if current is None or content.delivery is Delivery.BRANCH_PACKAGES or not repository.place(current).is_dir():
         return content
     published = tuple(_published(read_generation(repository.place(current))))
-    return replace(content, streams=tuple(_with_former(part, published) for part in content.streams))
+    kept = tuple(_with_former(part, published) for part in content.streams)
+    beside = kept_releases(content.beside, published, KEPT) if content.delivery is Delivery.MODULAR else ()
+    return replace(content, streams=kept, beside=beside)
 
 
 def _published(generation: Generation) -> Iterator[Artifact]:

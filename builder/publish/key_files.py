@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from builder.errors import PublishError
 from builder.publish.clients import KEY_FILE
@@ -22,6 +22,20 @@ def key_files(public_key: bytes, others: Sequence[bytes] = ()) -> dict[str, byte
         KEY_FILE if number == 0 else f"{KEY_FILE}-{fingerprint[-16:]}": key
         for number, (fingerprint, key) in enumerate(by_fingerprint.items())
     }
+
+
+def told_keys(repository: Repository) -> tuple[bytes, ...]:
+    """The keys that clients of a repository are told of: the oldest first, the others by their files' names."""
+    paths = [path for path in sorted(repository.root.glob(f"{KEY_FILE}*")) if path.is_file()]
+    return each_once(path.read_bytes() for path in paths)
+
+
+def each_once(keys: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Public keys by their fingerprints, the first of each."""
+    found: dict[str, bytes] = {}
+    for key in keys:
+        found.setdefault(fingerprint_of(key), key)
+    return tuple(found.values())
 
 
 def check_key(repository: Repository, fingerprint: str, subject: str) -> None:

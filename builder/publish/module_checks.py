@@ -163,8 +163,11 @@ def _indexed(name: str, body: dict[str, Any], defaults: dict[str, Any]) -> Index
     )
 
 
-def module_faults(index: ModuleIndex, packages: Sequence[ListedPackage]) -> Iterator[str]:
-    """Where documents and packages contradict each other; neither libmodulemd nor createrepo_c looks at this."""
+def module_faults(index: ModuleIndex, packages: Sequence[ListedPackage], beside: str = "") -> Iterator[str]:
+    """Where documents and packages contradict each other; neither libmodulemd nor createrepo_c looks at this.
+
+    ``beside`` is the name of the one package that belongs to no stream.
+    """
     listed = {package.nevra.artifact: package for package in packages}
     names = {stream.name for stream in index.streams}
     if not names:
@@ -183,5 +186,5 @@ def module_faults(index: ModuleIndex, packages: Sequence[ListedPackage]) -> Iter
                 yield f"stream {stream.name}: default profile {profile!r} does not exist"
     everywhere = frozenset().union(*(stream.artifacts for stream in index.streams))
     for artifact, package in sorted(listed.items()):
-        if artifact not in everywhere and package.nevra.arch != "src":
+        if artifact not in everywhere and package.nevra.arch != "src" and package.nevra.name != beside:
             yield f"{package.href}: in no stream, so every client would see it"

@@ -14,6 +14,7 @@ from builder.errors import PublishError, ToolError
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
 from builder.model.publication import Publication, PublicationContent
+from builder.publish.beside import place_release
 from builder.publish.clients import client_repository
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
@@ -160,7 +161,7 @@ def _place(artifact: Artifact) -> str:
 
 def _all_of(content: PublicationContent) -> dict[str, Artifact]:
     """RPMs by their place in the repository; one of several streams stands there once."""
-    found = {_place(a): a for part in content.streams for a in part.artifacts}
+    found = {_place(a): a for artifacts in (*(p.artifacts for p in content.streams), content.beside) for a in artifacts}
     sources = {f"SRPMS/{a.nevra.filename}": a for a in content.sources}
     return {**dict(sorted(found.items())), **dict(sorted(sources.items()))}
 
@@ -258,6 +259,7 @@ def _metadata(folder: Path, planned: _Planned, derived: Derived) -> list[Path]:
         return write_trees(folder, content, _place, epoch=epoch, derived=derived)
     known = {href: artifact.sha256 for href, artifact in planned.expected.items()}
     errata, hrefs, modules = updateinfo_of(content), list(known), planned.modules
+    place_release(folder, content)
     return [write_metadata(folder, hrefs, modules, epoch=epoch, updateinfo=errata, known=known, derived=derived)]
 
 

@@ -18,12 +18,13 @@ from typing import Any
 from builder.errors import BundleError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Delivery
+from builder.publish.beside import RELEASE, RELEASE_FILE
 from builder.publish.generations import Generation
 from builder.publish.module_checks import read_modules
 from builder.publish.modulemd import select_streams
 from builder.publish.order import Role, role_of
 from builder.publish.record import RECORD
-from builder.publish.trees import POOL_LINK, RELEASE_FILE, STREAMS
+from builder.publish.trees import POOL_LINK, STREAMS
 from builder.store import Derived
 from builder.store.files import link_file
 from builder.tools.createrepo import read_repomd, write_metadata
@@ -108,6 +109,8 @@ def write_selection(generation: Generation, selection: Selection, folder: Path, 
     """
     record = json.loads((generation.path / RECORD).read_bytes())
     taken = frozenset().union(*selection.streams.values())
+    if "streams" not in record:  # what belongs to no stream of a module
+        taken |= {artifact for artifact, name in _names(generation).items() if name == RELEASE}
     rows = [row for row in record["packages"] if row["nevra"] in taken]
     for row in rows:
         link_file(generation.path / row["file"], folder / row["file"])
@@ -136,6 +139,8 @@ def _write_metadata(
     if not (generation.path / STREAMS).is_dir():
         named = not any(r.type == "modules" for r in read_repomd(generation.path / "repodata/repomd.xml"))
         modules = None if named else select_streams(_modules(generation.path), selection.streams)
+        if (generation.path / RELEASE_FILE).is_file():
+            link_file(generation.path / RELEASE_FILE, folder / RELEASE_FILE)
         return [write_metadata(folder, list(places.values()), modules, epoch=epoch)]
     written = []
     derived = Derived()  # an RPM of several streams is read once

@@ -13,7 +13,7 @@ from builder.errors import ToolError
 from builder.model.naming import COMPAT32_ARCHES, repository_arch
 from builder.publish.module_checks import OWN, IndexedStream, read_index
 from builder.publish.record import RECORD, read_record
-from builder.publish.solvables import BY_EVR, atoms, copy, kernels_of, offer, plays, requirements
+from builder.publish.solvables import BY_EVR, RELEASE, atoms, copy, kernels_of, offer, plays, requirements
 from builder.publish.trees import read_named_streams, read_trees
 from builder.tools.createrepo import read_repomd
 
@@ -38,6 +38,7 @@ class Generation:
     packages: dict[str, dict[str, Any]]  # stream → artifact → solvable; a tree of its own has solvables of its own
     trees: bool = False  # a metadata tree a stream instead of module documents
     named: bool = False  # the stream stands in package names: hosts see all streams
+    release: Any = None  # the newest package in no stream of a module, which brings the repository to hosts
 
     def of(self, stream: str) -> list[Any]:
         """The solvables of a stream."""
@@ -90,8 +91,16 @@ class SolverPool:
         if not trees:
             index = named[0] if named else read_index(folder)
             streams = {s.name: s for s in index.streams}
-            packages = dict.fromkeys(streams, self._packages(folder))
-            return Generation(streams=streams, packages=packages, named=bool(named))
+            every = self._packages(folder)
+            releases = [
+                s for a, s in every.items() if s.name == RELEASE and not any(a in i.artifacts for i in index.streams)
+            ]
+            return Generation(
+                streams=streams,
+                packages=dict.fromkeys(streams, every),
+                named=bool(named),
+                release=max(releases, key=BY_EVR, default=None),
+            )
         packages = {tree.name: self._packages(folder / tree.folder) for tree in trees}
         return Generation(
             streams={
@@ -215,12 +224,15 @@ class SolverPool:
         return [self.pool.Job(how, 0)]
 
     def ours(self, packages: Sequence[Any]) -> list[Any]:
-        """Without what the distribution brings."""
-        return [s for s in packages if s.repo.id != self.others.id]
+        """Without what the distribution and the repository's release package bring."""
+        # By id: libsolv's own comparison of a solvable with None ends the process.
+        release = None if self.new.release is None else self.new.release.id
+        return [s for s in packages if s.repo.id != self.others.id and s.id != release]
 
     def world(self, kernels: Collection[str]) -> list[Any]:
         """What a host has before it has a driver."""
-        return [self.base, *(self.kernels[k] for k in kernels)]
+        release = [] if self.new.release is None else [self.new.release]
+        return [self.base, *release, *(self.kernels[k] for k in kernels)]
 
 
 def _reason(problem: Any) -> str:

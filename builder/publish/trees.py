@@ -19,6 +19,7 @@ from builder.model.cells import Artifact, PackageKind
 from builder.model.matrix import Delivery
 from builder.model.naming import stream_package
 from builder.model.publication import PublicationContent, StreamContent
+from builder.publish.beside import RELEASE_FILE
 from builder.publish.errata import updateinfo_of
 from builder.publish.module_checks import IndexedStream, ModuleIndex
 from builder.store import Derived
@@ -27,7 +28,6 @@ from builder.tools.createrepo import ListedPackage, write_metadata
 
 STREAMS = "streams"
 POOL_LINK = "../../Packages"  # from a tree to the RPMs of its generation
-RELEASE_FILE = f"{PackageKind.RELEASE.value}.rpm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,41 +5,53 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import BundleError
 from builder.model.matrix import Delivery
 from builder.model.publication import Publication
-from builder.publish.bundle import FILES, BundledFile, Manifest, open_tar, trusted_manifest
+from builder.publish.bundle import FILES, SIGNATURE, BundledFile, Manifest, open_tar, trusted_manifest
+from builder.publish.bundle import MANIFEST as SIGNED
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import reuse_faults
 from builder.publish.generations import Generation, Repository, read_generation
 from builder.publish.in_flight import FORMER
 from builder.publish.integrity import verify_integrity
 from builder.publish.issue import files_below
+from builder.publish.key_files import each_once, key_files, told_keys
 from builder.publish.manifest import MANIFEST, read_manifest, signature_name
 from builder.publish.record import RECORD
 from builder.publish.trees import POOL_LINK, STREAMS
 from builder.publish.verify import verify_publication
 from builder.store.files import link_file, sync_path, sync_tree, write_atomic
-from builder.tools.gpg import fingerprint_of
+from builder.tools.gpg import trusted_fault
 from builder.tools.rpms import file_sha256
 
 _CHUNK = 1 << 20  # bytes
+_FIRST_KEY = "--key FILE, a public key that did not come with the bundle"
 _AGAIN = "copy it again; nothing was placed"
 
 
-def unbundle(path: Path, repo: Path, public_key: bytes, base_url: str | None = None) -> Publication:
+def unbundle(path: Path, repo: Path, public_keys: Sequence[bytes] = (), base_url: str | None = None) -> Publication:
     """Make what a bundle carries the current publication of its distribution × arch in ``repo``.
 
-    Only what ``public_key`` signed is taken: manifest, metadata, every RPM. What an earlier bundle brought comes from
-    the generations that are there. Raises BundleError or VerifyError; whatever is raised, nothing was placed.
+    Only what a trusted key signed is taken: manifest, metadata, every RPM. Trusted are the keys that clients of
+    ``repo`` were told of, and ``public_keys``, of which they are told from now on: so one key can follow another (ADR
+    0026). The bundle itself must be signed by one that they knew before, where they knew any. What an earlier bundle
+    brought comes from the generations that are there.
+
+    Raises BundleError or VerifyError; whatever is raised, nothing was placed.
     """
     repository = Repository(repo)
     with repository.writing(), repository.aside() as aside, open_tar(path) as tar:
-        manifest, _ = trusted_manifest(tar, path, public_key, aside)
+        told = told_keys(repository)
+        keys = each_once((*told, *public_keys))
+        if not keys:
+            raise BundleError(f"{repo}: no key is trusted here yet", hint=_FIRST_KEY)
+        manifest, _ = trusted_manifest(tar, path, keys, aside)
+        _check_told(repository, told, aside)
         known = repository.find(manifest.distribution, manifest.arch)
-        _check_key(repository, public_key)
         data = aside / "data"
         data.mkdir()
         _extract(tar, manifest, data, path)
@@ -49,7 +61,7 @@ def unbundle(path: Path, repo: Path, public_key: bytes, base_url: str | None = N
         _check_reuse(generation, known)
         looking = aside / "look"
         looking.mkdir()
-        packages = _check(folder, public_key, looking)
+        packages = _check(folder, keys, looking)
         place = repository.place(manifest.digest)
         if not place.is_dir():
             sync_tree(folder)
@@ -58,8 +70,7 @@ def unbundle(path: Path, repo: Path, public_key: bytes, base_url: str | None = N
         else:
             _renew(folder, place)
         before = repository.current(manifest.distribution, manifest.arch)
-        write_atomic(repository.root / KEY_FILE, public_key)
-        _write_client(repository, place, manifest, base_url)
+        _write_client(repository, place, manifest, base_url, key_files(keys[0], keys))
         if before != manifest.digest:
             repository.switch(manifest.distribution, manifest.arch, manifest.digest)
         return Publication(
@@ -73,10 +84,14 @@ def unbundle(path: Path, repo: Path, public_key: bytes, base_url: str | None = N
         )
 
 
-def _check_key(repository: Repository, public_key: bytes) -> None:
-    there = repository.root / KEY_FILE
-    if there.is_file() and fingerprint_of(there.read_bytes()) != fingerprint_of(public_key):
-        raise BundleError(f"{there}: its clients trust another key", hint="unbundle to another --repo")
+def _check_told(repository: Repository, told: Sequence[bytes], aside: Path) -> None:
+    """A key that clients hear of only now could sign what they then have no way to check."""
+    if told and trusted_fault(told, aside / SIGNED, aside / SIGNATURE) is not None:
+        raise BundleError(
+            f"{repository.root / KEY_FILE}: its clients trust another key than the one that signed this bundle",
+            hint="tell them first: unbundle what a key signed that they have (again, if need be), with the new one as "
+            "--key; or unbundle to another --repo",
+        )
 
 
 def _extract(tar: tarfile.TarFile, manifest: Manifest, data: Path, path: Path) -> None:
@@ -137,15 +152,15 @@ def _assemble(manifest: Manifest, data: Path, folder: Path, path: Path) -> Gener
     return generation
 
 
-def _check(folder: Path, public_key: bytes, tmp: Path) -> int:
+def _check(folder: Path, keys: Sequence[bytes], tmp: Path) -> int:
     """Look at all of it as ``verify`` does; returns how many packages there are.
 
     Not at the date: the way may have been long, and whoever looks at the place is told. What versions without manifests
     bundled has none; its files are those of the bundle's.
     """
     if not (folder / MANIFEST).is_file():
-        return verify_publication(folder.as_uri(), public_key, tmp).packages
-    content = verify_integrity(folder.as_uri(), [public_key], tmp, now=0).content
+        return verify_publication(folder.as_uri(), keys, tmp).packages
+    content = verify_integrity(folder.as_uri(), keys, tmp, now=0).content
     return content.packages if content is not None else 0
 
 
@@ -185,9 +200,13 @@ def _check_reuse(generation: Generation, known: tuple[Generation, ...]) -> None:
         raise BundleError(faults[0], details=faults, hint="nothing was placed; unbundle to another --repo")
 
 
-def _write_client(repository: Repository, place: Path, manifest: Manifest, base_url: str | None) -> None:
+def _write_client(
+    repository: Repository, place: Path, manifest: Manifest, base_url: str | None, keys: Mapping[str, bytes]
+) -> None:
+    for name, data in keys.items():
+        write_atomic(repository.root / name, data)
     record = json.loads((place / RECORD).read_bytes())
     delivery = Delivery(record.get("delivery", Delivery.MODULAR.value))
     base = base_url or repository.root.as_uri()
-    told = client_repository(str(record["module"]), manifest.distribution, delivery, base)
+    told = client_repository(str(record["module"]), manifest.distribution, delivery, base, key_names=tuple(keys))
     write_atomic(repository.root / f"{manifest.distribution}.repo", told.text.encode())

@@ -20,14 +20,14 @@ from builder.errors import (
     UntrustedError,
     VerifyError,
 )
-from builder.model.cells import PackageKind
+from builder.publish.beside import RELEASE, RELEASE_FILE, release_faults
 from builder.publish.closure import BaseRepository, closure_faults, load_base
 from builder.publish.errata_checks import errata_faults
 from builder.publish.faults import Fault, verify_error, within
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
 from builder.publish.record import RECORD
-from builder.publish.trees import RELEASE_FILE, StreamTree, read_named_streams, read_trees
+from builder.publish.trees import StreamTree, read_named_streams, read_trees
 from builder.publish.unchanged import Unchanged
 from builder.store import Derived
 from builder.tools.createrepo import (
@@ -48,7 +48,6 @@ TURNS = 64  # of so many RPMs one is read again although it was good: a disk may
 _ROOT = 16 << 20  # bytes that a repomd.xml or a signature may have
 _BATCH = 50  # RPMs that are held at once when they have to be fetched
 _NEEDED = ("primary", "filelists", "other")
-_RELEASE = PackageKind.RELEASE.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +172,7 @@ class _Looking:
         counts = inside._look(tree, base)
         self.faults.extend(f if f.startswith("stream ") else within(tree.folder, f) for f in inside.faults)
         if tree.default:
-            self.faults.extend(self._release({p.sha256 for p in self.seen if p.nevra.name == _RELEASE}))
+            self.faults.extend(self._release({p.sha256 for p in self.seen if p.nevra.name == RELEASE}))
         return counts
 
     def _look(self, tree: StreamTree | None, base: Sequence[BaseRepository]) -> tuple[int, int, int]:
@@ -193,10 +192,12 @@ class _Looking:
             self.faults.extend(module_faults(index, packages))
         elif tree is None:
             index = self._modules(metadata.get("modules"), packages)
+            if releases := [p for p in packages if p.nevra.name == RELEASE]:
+                self.faults.extend(self._release({max(releases, key=lambda p: p.nevra.evr).sha256}))
         else:
             index = ModuleIndex(streams=(tree.indexed(packages),), default_stream=None)
             self.faults.extend(module_faults(index, packages))
-            self.faults.extend(self._release({p.sha256 for p in packages if p.nevra.name == _RELEASE}))
+            self.faults.extend(self._release({p.sha256 for p in packages if p.nevra.name == RELEASE}))
         if index is not None and "updateinfo" in metadata:
             self.faults.extend(errata_faults(metadata["updateinfo"], index, packages))
         requirements = 0
@@ -323,7 +324,7 @@ class _Looking:
         index, faults = read_modules(data)
         self.faults.extend(faults)
         if index is not None:
-            self.faults.extend(module_faults(index, packages))
+            self.faults.extend((*module_faults(index, packages, RELEASE), *release_faults(index)))
         return index
 
 

@@ -74,6 +74,8 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
         "/etc/dnf/vars/nvidiastream",
         "/usr/sbin/nvidia-driver-stream",
         "/usr/share/nvidia-driver-release",
+        "/usr/share/doc/nvidia-driver-release",
+        "/etc/pki/rpm-gpg/RPM-GPG-KEY-",
     ),
 }
 
@@ -163,6 +165,12 @@ def _dependency_faults(unit: Unit, headers: Mapping[str, RpmHeader], matrix: Mat
     if unit.label is not None and unit.kind is not PackageKind.RELEASE:
         together = f"{name_for(unit, PackageKind.RELEASE.value)} = {ev}"
         yield from (f"{name} lacks {together}" for name, header in headers.items() if together not in header.requires)
+    if unit.of_repository:  # dnf would hide it from hosts with a stream that has a package of a name that it provides
+        provided = [p for header in headers.values() for p in header.provides if "nvidia-driver-release" not in p]
+        yield from (f"nvidia-driver-release provides {text}" for text in provided)
+        # Nothing else of the repository can come in the transaction that brings it.
+        needed = [r for header in headers.values() for r in header.requires if not r.startswith("config(")]
+        yield from (f"nvidia-driver-release requires {text}" for text in needed)
     gate = headers.get("nvidia-kmod-common")
     if unit.kind is PackageKind.GATE and gate is not None and f"nvidia-kmod = {ev}" not in gate.provides:
         yield f"nvidia-kmod-common lacks Provides: nvidia-kmod = {ev}"

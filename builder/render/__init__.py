@@ -19,6 +19,7 @@ from builder.render.metas import (
     render_dnf_plugin,
     render_open_meta,
     render_release,
+    render_repository_release,
     render_stream_release,
 )
 from builder.render.mock import render_mock_config
@@ -48,6 +49,7 @@ __all__ = [
     "render_open_source",
     "render_open_tree",
     "render_release",
+    "render_repository_release",
     "render_stream_kmods",
     "render_stream_release",
     "template_folder",

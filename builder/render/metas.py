@@ -19,11 +19,11 @@ from builder.model.naming import (
     stream_provides,
     stream_requires,
 )
-from builder.model.publication import ClientRepository
+from builder.model.publication import ClientRepository, HostRepository, armored_keys
 from builder.model.sources import SpecFile
 from builder.render.manifest import LIBDIR
 from builder.render.templates import fill_spec, spec_source
-from builder.render.values import require_name, require_nevra, unit_payload
+from builder.render.values import require_name, require_nevra, require_word, unit_payload
 
 _LINE = 76  # characters of base64
 _PLUGIN_SOURCES = {
@@ -44,17 +44,21 @@ def render_open_meta(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile
 
 def render_certificate(unit: Unit, matrix: Matrix, name: str, der: bytes, *, serial: int = 1) -> SpecFile:
     """The spec of nvidia-kmod-certificate for the certificate of whoever signs the modules."""
-    text = base64.b64encode(der).decode()
     return _render(
         "nvidia-kmod-certificate.spec.j2",
         unit,
         matrix,
         serial,
-        name=name,
-        fingerprint=hashlib.sha256(der).hexdigest(),
-        lines=tuple(text[at : at + _LINE] for at in range(0, len(text), _LINE)),
+        **_certificate(name, der),
         folder="/usr/share/nvidia-kmod",
+        doc="/usr/share/doc/nvidia-kmod-certificate",
     )
+
+
+def _certificate(name: str, der: bytes) -> dict[str, object]:
+    text = base64.b64encode(der).decode()
+    lines = tuple(text[at : at + _LINE] for at in range(0, len(text), _LINE))
+    return {"name": name, "fingerprint": hashlib.sha256(der).hexdigest(), "lines": lines}
 
 
 def render_dnf_plugin(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
@@ -82,6 +86,32 @@ def render_release(unit: Unit, matrix: Matrix, repository: ClientRepository, *, 
         names=OWN_PACKAGES,
     )
     return replace(spec, sources=(spec_source("nvidia-driver-stream"),))
+
+
+def render_repository_release(unit: Unit, matrix: Matrix, host: HostRepository, *, serial: int = 1) -> SpecFile:
+    """The spec of nvidia-driver-release where streams are module streams: .repo file, keys, the modules' certificate.
+
+    It follows from these alone, whatever driver the unit names. Raises RenderError for a unit with a stream, and for
+    keys that are not armored.
+    """
+    if not unit.of_repository:
+        raise RenderError(f"{unit.id}: is of one stream, not of the whole repository")
+    keys = [armored_keys(key) for key in host.keys]
+    if not keys or not all(keys):
+        raise RenderError(f"{unit.id}: a public key is not armored", hint="gpg --armor --export")
+    return _render(
+        "nvidia-repository-release.spec.j2",
+        unit,
+        matrix,
+        serial,
+        repository=tuple(host.repository.text.splitlines()),
+        file=require_name(host.file, "file"),
+        key_file=require_word(host.key_file, "key file"),
+        keys=tuple(line for key in keys for block in key for line in block.splitlines()),
+        **(_certificate(*host.certificate) if host.certificate else {"lines": ()}),
+        folder="/usr/share/nvidia-driver-release",
+        doc="/usr/share/doc/nvidia-driver-release",
+    )
 
 
 def render_stream_release(unit: Unit, matrix: Matrix, *, serial: int = 1) -> SpecFile:
@@ -112,6 +142,7 @@ def _render(template: str, unit: Unit, matrix: Matrix, serial: int, **more: obje
         ev=driver_ev(unit.driver, matrix),
         branch=require_name(unit.driver.branch, "branch"),
         capability=gate_capability(Flavor.OPEN),
+        module=matrix.module,
         vendor=matrix.vendor,
         payload=unit_payload(unit),
         stream_provides=stream_provides(unit, unit.kind.value, nevra.evr),

@@ -192,9 +192,18 @@ def keep_keyring(home: Path, gnupghome: Path) -> None:
             (gnupghome / f".{name}.new").replace(gnupghome / name)
 
 
-@lru_cache(maxsize=64)
 def fingerprint_of(public_key: bytes) -> str:
     """The primary fingerprint of the one public key in these bytes; SignError when there is not exactly one."""
+    return _look_at(public_key)[0]
+
+
+def made_on(public_key: bytes) -> int:
+    """When that key was made, in seconds; SignError as ``fingerprint_of``."""
+    return _look_at(public_key)[1]
+
+
+@lru_cache(maxsize=64)
+def _look_at(public_key: bytes) -> tuple[str, int]:
     with private_home() as home:
         words = (*_QUIET, "--no-autostart", "--with-colons", "--show-keys")
         try:
@@ -202,7 +211,9 @@ def fingerprint_of(public_key: bytes) -> str:
         except ToolError as exc:
             raise SignError("the public key cannot be read", details=exc.details) from exc
     rows = [line.split(":") for line in shown.splitlines()]
-    found = [after[9] for row, after in itertools.pairwise(rows) if row[0] == "pub" and after[0] == "fpr"]
+    found = [
+        (after[9], int(row[5])) for row, after in itertools.pairwise(rows) if row[0] == "pub" and after[0] == "fpr"
+    ]
     if len(found) != 1:
         raise SignError(f"{len(found)} public keys where exactly one is needed")
     return found[0]

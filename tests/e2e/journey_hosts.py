@@ -7,10 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from tests.e2e.journey_site import BESIDE, OPEN, R430, R470, R535, R570, Expected, Host, said
+from tests.e2e.journey_site import BESIDE, KEY, OPEN, R430, R470, R535, R570, RELEASE, Expected, Host, said
 
 TREES = "/srv/repobuild/lab9/x86_64/streams"
-RELEASE = "nvidia-driver-release"
 # What a host has, from step to step.
 START = Expected(version=R430, stream="r430")
 LATEST = Expected(version=R535, license=OPEN, stream="latest")
@@ -29,7 +28,7 @@ class StreamHost(Host):
 
     def trust(self) -> None:
         """What comes before everything else."""
-        self.shell("rpm --import /srv/repobuild/RPM-GPG-KEY-repobuild")
+        self.shell(f"rpm --import {KEY}")
 
     def label(self, stream: str) -> str:
         """What the host calls it."""

@@ -21,6 +21,7 @@ from tests.e2e.journey_site import (
     R470,
     R535,
     R570,
+    RELEASE,
     SIGNER,
     Expected,
     Host,
@@ -58,7 +59,7 @@ def host(
 ) -> Host:
     folder = tmp_path_factory.mktemp("host")
     made = make_host(folder, lab, distro, publisher.job, kernels[:2], Host)
-    made.client.use_published()
+    made.add_repository()
     made.offer(bystander(folder, "1"))
     made.dnf("install", BYSTANDER)
     return made
@@ -74,6 +75,8 @@ def without_kernels(line: str) -> str:
 
 
 def test_install_of_an_old_branch_brings_the_modules_of_both_kernels(host: Host) -> None:
+    readme = host.shell("cat /usr/share/doc/nvidia-driver-release/README")
+    assert "mokutil --import /usr/share/nvidia-driver-release/certificate.der" in readme
     host.dnf("module", "list", "nvidia-driver")
     host.dnf("module", "install", "nvidia-driver:r430")
     host.expected = Expected(version=R430)
@@ -273,6 +276,8 @@ def test_another_profile_adds_nothing_that_is_there_already(host: Host) -> None:
 
 
 def test_what_is_installed_can_be_looked_at(host: Host) -> None:
+    enabled = host.dnf("module", "list", "--enabled", "nvidia-driver").stdout
+    assert next(line.split()[:2] for line in enabled.splitlines() if "[e]" in line) == ["nvidia-driver", "latest"]
     newest = host.kernels[-1].release
     assert host.shell(f"modinfo -k {newest} -F version nvidia") == R570
     assert host.shell(f"modinfo -k {newest} -F signer nvidia") == SIGNER
@@ -285,6 +290,11 @@ def test_removal_leaves_nothing_behind(host: Host) -> None:
     host.dnf("module", "reset", "nvidia-driver")
     host.expected = None
     host.check()
+    assert "nvidia-driver-lab9" in host.dnf("repolist").stdout
+    del host.kept[RELEASE]
+    host.dnf("remove", RELEASE)
+    host.check()
+    assert "nvidia-driver-lab9" not in host.dnf("repolist").stdout
 
 
 def test_every_command_of_the_admins_guide_was_run_here(host: Host) -> None:

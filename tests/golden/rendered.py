@@ -11,6 +11,7 @@ from builder.model.gate import GateKernel
 from builder.model.matrix import Delivery, Flavor, Kmods
 from builder.model.publication import ClientRepository
 from builder.model.sources import SpecFile
+from builder.publish import host_repository
 from builder.render import (
     render_archive,
     render_certificate,
@@ -28,6 +29,7 @@ from builder.render import (
     render_open_source,
     render_open_tree,
     render_release,
+    render_repository_release,
     render_stream_kmods,
     render_stream_release,
 )
@@ -74,6 +76,15 @@ def _release() -> SpecFile:
     lines = ("[nvidia-driver-el10]", "baseurl=https://example.org/100%/el10/$basearch/streams/$nvidiastream", "")
     repository = ClientRepository(id="nvidia-driver-el10", text="\n".join(lines))
     return render_release(unit, sample.MATRIX, repository, serial=3)
+
+
+def _repository_release(certificate: bool = True) -> SpecFile:
+    """During an overlap of two keys."""
+    armored = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n%s\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    keys = [armored % b"bWFkZSB1cA==", b"Its owner says: 100%\n" + armored % b"dGhlIG5leHQgb25l"]
+    signer = ("Example modules 100%", b"not a real certificate" * 20) if certificate else None
+    host = host_repository("nvidia-driver", "el9", "https://example.org/100%/r/", keys, signer)
+    return render_repository_release(sample.unit(PackageKind.RELEASE), sample.MATRIX, host, serial=4)
 
 
 EL7 = sample.distribution("el7", delivery=Delivery.BRANCH_PACKAGES, payload="w6.xzdio")
@@ -150,6 +161,8 @@ SPECS: dict[str, Callable[[], SpecFile]] = {
     ),
     "cuda-drivers.spec": lambda: render_cuda_drivers(sample.unit(PackageKind.CUDA_DRIVERS), sample.MATRIX),
     "release.spec": _release,
+    "repository-release.spec": _repository_release,
+    "repository-release-unsigned.spec": lambda: _repository_release(certificate=False),
     "named-driver.spec": lambda: _named(PackageKind.DRIVER),
     "named-compat32.spec": lambda: _named(PackageKind.COMPAT32),
     "named-dkms.spec": lambda: _named(PackageKind.DKMS, Kmods.DKMS),

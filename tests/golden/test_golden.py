@@ -51,6 +51,7 @@ def test_every_template_has_a_golden_file() -> None:
         "nvidia-open.spec.j2",
         "nvidia-driver-release.spec.j2",
         "nvidia-driver-stream-release.spec.j2",
+        "nvidia-repository-release.spec.j2",
         "nvidia-archive.spec.j2",
         "nvidia-open-kernel-source.spec.j2",
     }

@@ -85,7 +85,9 @@ def use(distro: LabDistro) -> None:
     kernels = [k for k in distro.kernels if k.variant == "generic"]
     packages = [*(f"{k.core.name}-{k.core.evr}" for k in kernels), "cuda"]
     client = make_client(DEMO.absolute() / "client", distro, DEMO.absolute() / "repo", packages)
-    client.use_published()
+    admin(client, "rpm", "--import", "/srv/repobuild/RPM-GPG-KEY-repobuild")
+    release = "/srv/repobuild/lab9/x86_64/nvidia-driver-release.rpm"
+    admin(client, "dnf", "-y", "--setopt=localpkg_gpgcheck=1", "install", release)
     before = {name: client.install_time(name) for name in (CUDA, "cuda")}
     admin(client, "dnf", "-y", "module", "list")
     for verb, stream in (("install", "r535-open"), ("switch-to", "latest")):

@@ -70,7 +70,7 @@ def test_a_stream_is_installed_offline_with_every_signature_checked(
     bundle: Path, key: Path, shop: Shop, client: Client, tmp_path: Path
 ) -> None:
     root2 = tmp_path / "root2"
-    placed = place_bundle(bundle, root2, key, None)
+    placed = place_bundle(bundle, root2, [key], None)
     assert placed.changed
     assert seen(str(root2 / "lab9/x86_64"), shop, tmp_path / "t") == 2
     (client.folder / "repos/lab.repo").unlink()
@@ -104,12 +104,12 @@ def test_everything_is_carried_as_it_is_and_a_second_bundle_holds_only_what_is_n
     }
     root2 = tmp_path / "root2"
     with pytest.raises(BundleError, match="are to come from an earlier bundle") as found:
-        place_bundle(second, root2, key, None)
+        place_bundle(second, root2, [key], None)
     assert any(path.endswith(".rpm") for path in found.value.details)
     assert untouched(root2)
-    assert place_bundle(first, root2, key, None).digest == source.b.digest
-    assert place_bundle(second, root2, None, None).digest == source.a.digest
-    assert not place_bundle(alone, root2, None, None).changed
+    assert place_bundle(first, root2, [key], None).digest == source.b.digest
+    assert place_bundle(second, root2, [], None).digest == source.a.digest
+    assert not place_bundle(alone, root2, [], None).changed
     for generation in (source.a, source.b):
         files = dict(own_files(generation.path))
         assert {path.name for path in files.values()} >= generation.files.keys()
@@ -142,7 +142,7 @@ def test_modules_of_some_kernels_alone_and_a_host_with_another_kernel_is_refused
     put(shop, content, tmp_path / "repo")
     path = tmp_path / "one.bundle"
     make_bundle(tmp_path / "repo", path, "lab9", shop.signer, arch="x86_64", kernels=["*-50-*"])
-    placed = place_bundle(path, tmp_path / "root2", key, None)
+    placed = place_bundle(path, tmp_path / "root2", [key], None)
     assert placed.packages == 3
     names = {p.name for p in placed.path.rglob("*.rpm")}
     assert f"kmod-nvidia-{KERNELS[1]}-{ev}-{release}.x86_64.rpm" in names
@@ -161,7 +161,7 @@ def test_modules_of_some_kernels_alone_and_a_host_with_another_kernel_is_refused
 @pytest.fixture
 def narrowed(bundle: Path, key: Path, tmp_path: Path) -> Path:
     """Where one stream was placed, as its site reads it."""
-    return place_bundle(bundle, tmp_path / "root2", key, None).current
+    return place_bundle(bundle, tmp_path / "root2", [key], None).current
 
 
 class Site:
@@ -226,17 +226,17 @@ def test_a_second_site_is_renewed_by_bundles_and_told_of_what_is_older_than_it_s
         return made
 
     first, again, whole = make("first", "r535-open"), make("again", "r535-open"), make("whole")
-    place = place_bundle(first, root2, key, None).current
+    place = place_bundle(first, root2, [key], None).current
     before = site.sees(place)
     with pytest.raises(ExpiredError):
         site.sees(place, after=31 * 86400)
-    assert not place_bundle(again, root2, None, None).changed
+    assert not place_bundle(again, root2, [], None).changed
     assert site.sees(place).sequence == before.sequence + 1
-    place_bundle(first, root2, None, None)  # of the same content: the newer word stays
+    place_bundle(first, root2, [], None)  # of the same content: the newer word stays
     assert site.sees(place).sequence == before.sequence + 1
-    assert place_bundle(whole, root2, None, None).digest == source.a.digest
+    assert place_bundle(whole, root2, [], None).digest == source.a.digest
     assert site.sees(place).part_of is None
-    place_bundle(again, root2, None, None)
+    place_bundle(again, root2, [], None)
     with pytest.raises(RolledBackError, match="in part; lab9/x86_64 was seen here before"):
         site.sees(place)
 
@@ -321,7 +321,7 @@ def test_a_damaged_or_foreign_bundle_places_nothing(
     harm(members, shop, tmp_path)
     _write(tmp_path / "harmed", members)
     with pytest.raises(BundleError) as found:
-        place_bundle(tmp_path / "harmed", tmp_path / "root2", key, None)
+        place_bundle(tmp_path / "harmed", tmp_path / "root2", [key], None)
     assert words in found.value.message
     assert untouched(tmp_path / "root2")
 
@@ -332,7 +332,7 @@ def test_a_bundle_that_ends_early_anywhere_places_nothing(bundle: Path, key: Pat
     for size in (0, 100, 512, len(data) // 2, len(data) - 12000):
         cut.write_bytes(data[:size])
         with pytest.raises(BundleError):
-            place_bundle(cut, root2, key, None)
+            place_bundle(cut, root2, [key], None)
     assert untouched(root2)
 
 
@@ -344,7 +344,7 @@ def test_metadata_of_another_key_inside_a_good_bundle_are_refused(
     asc.write_bytes(shop.foreign.sign_detached(source.a.path / "repodata/repomd.xml", epoch=0))
     make_bundle(source.repository.root, tmp_path / "bad", "lab9", shop.signer, arch="x86_64")
     with pytest.raises(RepobuildError, match="signed by another key"):
-        place_bundle(tmp_path / "bad", tmp_path / "root2", key, None)
+        place_bundle(tmp_path / "bad", tmp_path / "root2", [key], None)
     assert untouched(tmp_path / "root2")
 
 
@@ -352,7 +352,7 @@ def test_no_key_no_such_stream_and_no_such_kernel_are_told(
     source: Source, shop: Shop, bundle: Path, key: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(BundleError, match="no key is trusted here yet"):
-        place_bundle(bundle, tmp_path / "root2", None, None)
+        place_bundle(bundle, tmp_path / "root2", [], None)
     root = source.repository.root
     with pytest.raises(BundleError, match="no stream is called 'r999'") as found:
         make_bundle(root, tmp_path / "x", "lab9", shop.signer, arch="x86_64", streams=["r999"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import PublishError, SignError, UntrustedError
+from builder.errors import BundleError, PublishError, SignError, UntrustedError
 from builder.model.matrix import DeclaredKey, Integrity
 from builder.model.publication import Publication, PublicationContent
+from builder.pipeline.bundles import make_bundle, place_bundle
 from builder.pipeline.integrity import former_fingerprints, key_names, open_signer, trusted_keys
 from builder.pipeline.settings import Settings
 from builder.publish import publish, verify_publication
@@ -122,6 +123,47 @@ def test_hosts_go_on_while_one_key_follows_another(shop: Shop, clients: list[Cli
     (former.folder / "repos/lab.repo").write_text((site.repo / "lab9.repo").read_text())  # it learns of both
     former.dnf("--setopt=basearch=x86_64", "--refresh", "upgrade")
     assert NEWER in former.installed()
+
+
+def test_a_site_behind_bundles_goes_on_while_one_key_follows_another(shop: Shop, tmp_path: Path) -> None:
+    """What a key signed that it was told of it takes; what one signed that it hears of with the bundle it does not."""
+    (tmp_path / "site").mkdir()
+    site = Site(shop, tmp_path / "site")
+    before, after, theirs = (tmp_path / name for name in ("before.bundle", "after.bundle", "theirs.bundle"))
+    current = site.put(shop.signer, two_streams(shop.rpms), site.keys)
+    make_bundle(site.repo, before, "lab9", shop.signer, arch="x86_64")
+    follower = site.put(shop.foreign, site.with_newer(), site.keys)
+    make_bundle(site.repo, after, "lab9", shop.foreign, arch="x86_64", since=before)  # of the former key
+    make_bundle(site.repo, theirs, "lab9", shop.foreign, arch="x86_64", streams=["r535-open"])
+    paths = [tmp_path / f"{name}.asc" for name in ("former", "next")]
+    for path, key in zip(paths, site.keys, strict=True):
+        path.write_bytes(key)
+
+    root2, place = tmp_path / "root2", tmp_path / "root2/lab9/x86_64"
+    assert place_bundle(before, root2, paths[:1], None).digest == current.digest
+    refusals = (((), "signed by another key"), (paths[1:], "clients trust another key than the one that signed"))
+    for given, words in refusals:
+        with pytest.raises(BundleError, match=words):
+            place_bundle(after, root2, given, None)
+        assert place.readlink().name == current.digest
+        assert [path.name for path in root2.glob("RPM-GPG-KEY-*")] == ["RPM-GPG-KEY-repobuild"]
+
+    assert not place_bundle(before, root2, paths[1:], None).changed  # the coming key is told of
+    names = ["RPM-GPG-KEY-repobuild", f"RPM-GPG-KEY-repobuild-{shop.foreign.fingerprint[-16:]}"]
+    assert [(root2 / name).read_bytes() for name in names] == list(site.keys)
+    line = "gpgkey=" + " ".join(f"{root2.as_uri()}/{name}" for name in names)
+    assert line in (root2 / "lab9.repo").read_text().splitlines()
+    assert place_bundle(after, root2, [], None).digest == follower.digest
+    assert place_bundle(before, root2, [], None).digest == current.digest  # what the former key signed is still taken
+    assert place_bundle(theirs, root2, [], None).packages == 2
+
+    only = tmp_path / "root3"  # where nobody was told of anything, whoever places it says whom to trust
+    with pytest.raises(BundleError, match="signed by another key"):
+        place_bundle(before, only, paths[1:], None)
+    with pytest.raises(UntrustedError):  # what it holds is of both keys
+        place_bundle(theirs, only, paths[1:], None)
+    assert [path.name for path in only.iterdir()] == [".generations"]  # and nothing in it
+    assert not list(only.glob(".generations/[0-9a-f]*"))
 
 
 def test_a_key_is_told_of_before_it_signs_and_until_nothing_of_it_is_left(shop: Shop, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_stream_of_trees_is_bundled_alone_and_all_of_them_are_flat_without_lin
     file, key = tmp_path / "one", tmp_path / "key.asc"
     key.write_bytes(shop.signer.public_key())
     make_bundle(tmp_path / "repo", file, "lab10", shop.signer, arch="x86_64", streams=["r535-open"])
-    placed = place_bundle(file, tmp_path / "root2", key, None)
+    placed = place_bundle(file, tmp_path / "root2", [key], None)
     assert [tree.name for tree in (placed.path / "streams").iterdir()] == ["r535-open"]
     assert not (placed.path / "nvidia-driver-release.rpm").exists()  # it selects the default, which is not there
     assert seen(str(placed.current), shop, tmp_path / "t") == 3

@@ -17,7 +17,7 @@ from builder.publish.closure import closure_faults
 from builder.publish.module_checks import read_modules
 from builder.tools.createrepo import read_primary
 from builder.tools.run import run
-from tests.tools.stream_repository import STREAMS, Repository
+from tests.tools.stream_repository import STREAMS, Repository, stub
 
 Change = Callable[[dict[str, dict[str, Any]]], object]
 
@@ -183,6 +183,25 @@ def test_a_gate_that_lets_a_kernel_in_without_its_module_is_refused(repository: 
 
     faults = prove_transitions(altered(repository, tmp_path / "repo", change), repository).faults
     assert any(fault.startswith("r550 ") for fault in faults), faults
+
+
+def test_nothing_may_take_the_package_away_that_brings_the_repository(repository: Path, tmp_path: Path) -> None:
+    """It is in no stream, and on every host; see ADR 0035."""
+    release = stub("nvidia-driver-release", "9-1", [], [], tmp_path)
+
+    def beside(_streams: dict[str, dict[str, Any]]) -> None:
+        shutil.copy(release.path, tmp_path / "good" / release.path.name)
+
+    folder = altered(repository, tmp_path / "good", beside)
+    assert prove_transitions(folder, None).faults == ()
+    thief = stub("nvidia-thief", "1-1", ["thief\nObsoletes: nvidia-driver-release"], [], tmp_path)
+
+    def obsoleted(streams: dict[str, dict[str, Any]]) -> None:
+        shutil.copy(thief.path, tmp_path / "bad" / thief.path.name)
+        streams["r550"]["artifacts"]["rpms"].append(thief.nevra.artifact)
+
+    faults = prove_transitions(altered(folder, tmp_path / "bad", obsoleted), None).faults
+    assert any("nvidia-driver-release-9-1.x86_64 would be removed" in fault for fault in faults), faults
 
 
 def test_metadata_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:

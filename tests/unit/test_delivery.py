@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from builder.config import load_matrix
+from builder.errors import RenderError
 from builder.model.cells import Decision, PackageKind
 from builder.model.matrix import Delivery
 from builder.model.naming import DRIVER_PACKAGES, OWN_PACKAGES, package_nevra, stream_mark, stream_package
@@ -18,9 +19,9 @@ from builder.model.nevra import compare_evr
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import plan
 from builder.pipeline.settings import Settings
-from builder.publish import client_repository
+from builder.publish import client_repository, host_repository
 from builder.publish.trees import read_trees
-from builder.render import render_release
+from builder.render import render_release, render_repository_release
 from builder.render.templates import spec_source
 from builder.report import support_matrix
 from builder.tools.oldrpm import judge
@@ -56,8 +57,28 @@ def test_a_release_says_its_stream_and_is_nobody_elses_file() -> None:
     one, other = (replace(unit, stream=name) for name in ("r535-open", "latest"))
     assert package_nevra(one, sample.MATRIX, serial=2).evr.release == "2.r535.open.el10"
     assert len({u.id for u in (one, other)} | {u.scope for u in (one, other)}) == 4
-    with pytest.raises(Exception, match="needs a stream"):
+    with pytest.raises(RenderError, match="needs a stream"):
         render_release(unit, sample.MATRIX, client_repository("m", "el10", Delivery.BRANCH_REPOS, "https://x"))
+
+
+ARMORED = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nbWFkZSB1cA==\n-----END PGP PUBLIC KEY BLOCK-----\n"
+
+
+def test_the_release_of_a_repository_with_modules_is_of_no_driver() -> None:
+    unit, newer = (sample.unit(PackageKind.RELEASE, driver) for driver in (sample.D535, sample.D550))
+    nevra = package_nevra(unit, sample.MATRIX, serial=2)
+    assert (nevra.evr.version, nevra.evr.release) == ("9", "2.el9")  # as the distribution's own: EL10's is newer
+    assert package_nevra(newer, sample.MATRIX, serial=2) == nevra
+    assert (unit.id, unit.scope) == (newer.id, newer.scope)
+    host = host_repository("nvidia-driver", "el9", "https://example.org/r", [ARMORED], None)
+    text = render_repository_release(unit, sample.MATRIX, host).text
+    assert text == render_repository_release(newer, sample.MATRIX, host).text
+    assert "certificate" not in text
+    assert "\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-nvidia-driver-el9\n" in text
+    with pytest.raises(RenderError, match="is of one stream"):
+        render_repository_release(replace(unit, stream="r535"), sample.MATRIX, host)
+    with pytest.raises(RenderError, match="not armored"):
+        render_repository_release(unit, sample.MATRIX, replace(host, keys=(ARMORED, b"\x99\x01")))
 
 
 def test_the_repo_file_of_trees_follows_dnfs_variable_and_the_modular_one_does_not() -> None:

@@ -12,6 +12,7 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from builder.build.contract import RECIPE
+from builder.build.failures import killed
 from builder.build.memory import in_memory_or_on_disk
-from builder.build.mock_logs import failure, init_failure, stopped_by
+from builder.build.mock_logs import failure, init_failure, stopped_by, was_killed
 from builder.build.roots import Roots, write_root
 from builder.errors import (
     BuildError,
@@ -155,6 +157,8 @@ class MockBuilder:
         state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
         if code == _TIMED_OUT:
             raise _timed_out(request, tail(result / "build.log"))
+        if was_killed(code, call.log):
+            raise killed(request.unit_id, tail(call.log), result / "build.log")
         stopped = stopped_by(code, call.log)
         if stopped is not None:
             raise BuildrootError(
@@ -280,7 +284,7 @@ def _mock(
     environment = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "HOME": str(_INSIDE)}
     argv = [*namespaces(network=network), *_IN_SCRATCH, str(call.scratch), *script]
     argv += ["-r", str(_INSIDE / CONFIG), "--resultdir", str(_INSIDE / RESULT), *words]
-    return run(argv, timeout=timeout, log=call.log, env=environment, ok=range(256)).returncode
+    return run(argv, timeout=timeout, log=call.log, env=environment, ok=(*range(256), -signal.SIGKILL)).returncode
 
 
 def _keep(call: _Call, target: Path, names: Sequence[str]) -> None:

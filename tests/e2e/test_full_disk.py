@@ -15,7 +15,7 @@ from tests.conftest import Job
 from tests.e2e.test_kill import forget, nothing_half_written, nothing_runs_on, same_as_undisturbed
 
 DRIVER = "535.261.03"
-ROOMS = (32 << 10, 8 << 20, 400 << 20)  # bytes that are free: for no record, for no build requirement, for all but much
+ROOMS = (32 << 10, 1 << 20, 8 << 20)  # bytes that are free: for no record, for no result, for no build requirement
 
 
 @pytest.fixture

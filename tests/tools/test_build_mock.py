@@ -23,6 +23,7 @@ from builder.build import ChrootBuilder, MockBuilder, open_builder
 from builder.errors import (
     BuildDependencyError,
     BuildError,
+    BuildKilledError,
     BuildrootError,
     BuildTimeoutError,
     DiskFullError,
@@ -192,6 +193,18 @@ def test_a_mock_that_somebody_stops_is_no_failed_build(build: Build, number: int
         with pytest.raises(BuildrootError, match=f"mock was stopped by {name}"):
             running.result()
     wait_for_the_end_of("987126")
+
+
+def test_a_mock_that_is_killed_is_told_as_that_and_leaves_nothing(build: Build) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(build, before="sleep 987127")
+        while not left_behind("987127"):
+            wait([running], timeout=0.05)
+            assert not running.done()
+        os.kill(main_process(), signal.SIGKILL)
+        with pytest.raises(BuildKilledError, match="the build was killed"):
+            running.result()
+    wait_for_the_end_of("987127")
 
 
 def main_process() -> int:

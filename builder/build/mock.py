@@ -112,6 +112,8 @@ class MockBuilder:
             code = _mock(call, ["--init"], network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
             _keep(call, logs, ("root.log", "state.log"))
             if code:
+                if was_killed(code, call.log):
+                    raise killed(chroot.name, tail(call.log), logs / "root.log")
                 raise init_failure(chroot.name, code, logs / "root.log", call.log)
             packages = installed_packages(call.scratch / LIB / _root_name(chroot) / "root", dbpath(chroot))
             shutil.copytree(call.scratch / CACHE, folder / CACHE, symlinks=True)

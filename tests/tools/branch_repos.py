@@ -18,6 +18,7 @@ from builder.sign import Signer
 from builder.tools.rpms import read_artifact
 from builder.tools.run import Completed, run
 from tests.golden import sample
+from tests.lab.client import let_time_pass
 from tests.tools import publishing
 from tests.tools.rpm_building import build
 from tests.tools.stream_repository import STREAMS, STUBS, Repository
@@ -172,6 +173,7 @@ class Host:
 
     def run(self, *argv: str, ok: Sequence[int] = (0,)) -> Completed:
         """A program with dnf and rpm acting on the root."""
+        let_time_pass(self.folder / "cache")
         path = f"{self.folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         inside: list[str | Path] = ["/usr/bin/env", f"PATH={path}", f"HOME={self.folder}/home", *argv]
         if self.tools is not None:

@@ -65,14 +65,14 @@ class Pushes:
         self._pid = 0
         self._known = Event()
 
-    def push(self, repo: Path, target: str, *, kill: str = "none 0 0") -> int:
+    def push(self, repo: Path, target: str, *more: str, kill: str = "none 0 0") -> int:
         """Its exit code, or minus the number of the signal that ended it; ``kill``: when and at which call of rsync."""
         (self._folder / "calls").write_text("0\n")
         (self._folder / "kill").write_text(f"{kill}\n")
         self._known.clear()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(["push", target, "--repo", str(repo)]) + "\n")
+        self._process.stdin.write(json.dumps(["push", target, "--repo", str(repo), *more]) + "\n")
         self._process.stdin.flush()
         self._pid = int(self._process.stdout.readline())
         self._known.set()

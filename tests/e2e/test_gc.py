@@ -111,7 +111,9 @@ def test_a_dry_run_says_all_and_changes_nothing_and_the_removal_frees_what_was_s
     going = {identity for identity, item in items.items() if not item["stays"]}
     assert len(going) > FEWEST
     assert {("logs", "gone"), ("partial", "0123"), ("sources", NOWHERE)} <= going
-    assert items["sources", locked(job)]["reason"].startswith("in the buildroot lock of kmod-nvidia/550.163.01/")
+    assert items["sources", locked(job)]["reason"].startswith(
+        "in the buildroot lock of lab9/x86_64/kmod-nvidia/550.163.01/"
+    )
     assert {kind for kind, _ in going} == {
         "generations", "sources", "prepared", "modules", "results", "signed", "logs", "partial",
     }  # fmt: skip

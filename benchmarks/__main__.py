@@ -24,6 +24,7 @@ from benchmarks.large_run import LARGE_RUN
 from benchmarks.many_cells import MANY_CELLS
 from benchmarks.metadata import METADATA
 from benchmarks.repeat import REPEAT
+from benchmarks.repeat_large import REPEAT_LARGE
 from benchmarks.scale import MAKECACHE, METADATA_UPDATE, PLAN, PUBLISH, REUSE
 from benchmarks.signing import SIGNING
 from benchmarks.transitions import TRANSITIONS
@@ -60,7 +61,7 @@ def _machine() -> dict[str, object]:
 
 
 def _chosen(only: Sequence[str], *, real: bool, modules: Sequence[str], packages: Path | None) -> list[Benchmark]:
-    long = [*real_cells(modules), *conftest_cells(modules)]
+    long = [*real_cells(modules), *conftest_cells(modules), REPEAT_LARGE]
     joined = join_benchmarks(packages)
     if not joined:
         raise click.BadParameter(f"{packages}: no kmod package of a kernel of the lab with its objects' package")
@@ -133,7 +134,7 @@ def _print_table(results: Sequence[Result]) -> None:
 @click.command()
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each side.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this one (repeatable); a wrong name lists all.")
-@click.option("--real", is_flag=True, help="Also cell-real*, dkms-real, conftest-*: real NVIDIA cells, once; hours.")
+@click.option("--real", is_flag=True, help="Also cell-real*, dkms-real, conftest-*, repeat-2000: hours.")
 @click.option("--modules", default="", metavar="NAME,…", help="Modules of real cells instead of all five.")
 @click.option(
     "--packages",

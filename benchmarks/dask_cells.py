@@ -34,7 +34,7 @@ def _prepare(tmp: Path, stack: ExitStack) -> Sides:
             pids = [nanny.pid for nanny in made.workers.values()]
             used = sum(map(_processors_time, pids))
             with clock.timed():
-                done = run_all(tasks, workers=WORKERS + WORKERS // 4)
+                done = run_all(tasks, workers=1 + 2 * WORKERS)  # as many as run_jobs
             clock.add(0.0, sum(map(_processors_time, pids)) - used)
         failed = [str(one) for one in done.values() if isinstance(one, Exception)]
         if failed or len(done) != CELLS:

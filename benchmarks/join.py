@@ -67,7 +67,8 @@ def _benchmark(name: str, work: str, pair: Pair | None) -> Benchmark:
 def _pairs(folder: Path) -> Iterator[Pair]:
     """By kernel and driver; the newest release where there are several."""
     kernels = {f"kmod-nvidia-{k.release.removesuffix(f'.{lab().arch}')}": k for k in lab().kernels}
-    found = [(path, read_header(path)) for path in sorted(folder.rglob("*.rpm")) if _is_wanted(path)]
+    paths = {*folder.rglob("*.rpm"), *(folder / "Packages").rglob("*.rpm")}  # the latter is a link in a publication
+    found = [(path, read_header(path)) for path in sorted(paths) if _is_wanted(path)]
     objects = {header.provides: path for path, header in found if header.nevra.name == "nvidia-kmod-objects"}
     for path, header in found:
         kernel = kernels.get(header.nevra.name)

@@ -27,15 +27,17 @@ def make_settings(
     drivers: Sequence[LabDriver],
     *,
     kernels: int,
-    flavor: str = "open",
+    flavor: str | None = "open",
     modules: Sequence[str] | None = None,
     jobs: int = 0,
 ) -> Settings:
-    """Settings of a pinned matrix below ``folder``: these drivers, one flavor, for the first kernels."""
+    """Settings of a pinned matrix below ``folder``: these drivers, one flavor (None: both), for the first kernels."""
     distro = lab()
     chosen = [kernel.release for kernel in distro.kernels][:kernels]
     branches = [driver.branch for driver in drivers]
-    if flavor == "open":
+    if flavor is None:
+        streams = [*demo_streams(branches), *(stream(f"r{b}", b, "proprietary") for b in branches)]
+    elif flavor == "open":
         streams = demo_streams(branches)
     else:
         streams = [stream(f"r{b}", b, flavor, default=b == branches[0]) for b in branches]
@@ -45,7 +47,7 @@ def make_settings(
         drivers,
         streams,
         kernels=chosen,
-        flavors=[flavor],
+        flavors=None if flavor is None else [flavor],
         modules=modules,
     )
     home = folder / "keys"

@@ -6,6 +6,7 @@ The loop is one of ``dkms build``, or of ``mock --rebuild`` of the SRPMs that th
 from __future__ import annotations
 
 import json
+import pwd
 import shutil
 import sys
 import tempfile
@@ -86,21 +87,24 @@ def _mock_side(settings: Settings, stack: ExitStack) -> Side:
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repobuild-mock-", dir="/var/tmp")))
     place.chmod(0o777)
     shop = open_workshop(settings, ignore)
-    stack.enter_context(shop.store)
     srpms: dict[str, Path] = {}
-    for job in _jobs(shop):
-        assert job.modules is not None
-        (place / str(len(srpms))).mkdir()
-        spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, write_answers(place, b"")))
-        epoch = job.sources.source_date_epoch
-        srpm = make_srpm(spec, place / str(len(srpms)), dist=job.unit.distribution, source_date_epoch=epoch)
-        srpms[job.unit.id.replace("/", "_")] = srpm
-        chroot = replace(job.buildroot.chroot, template=MOCK_TEMPLATE.name, template_text=MOCK_TEMPLATE.read_text())
-        configuration = place / "lab9.cfg"
-        configuration.write_text(render_mock_config(chroot, job.unit.distribution))
+    places = _own_places(place)
+    with shop.store:  # until here: repobuild's side opens it, too
+        for job in _jobs(shop):
+            assert job.modules is not None
+            (place / str(len(srpms))).mkdir()
+            spec = replace(job.modules.spec, sources=(*job.modules.spec.sources, write_answers(place, b"")))
+            epoch = job.sources.source_date_epoch
+            srpm = make_srpm(spec, place / str(len(srpms)), dist=job.unit.distribution, source_date_epoch=epoch)
+            srpms[job.unit.id.replace("/", "_")] = srpm
+            chroot = replace(job.buildroot.chroot, template=MOCK_TEMPLATE.name, template_text=MOCK_TEMPLATE.read_text())
+            configuration = place / "lab9.cfg"
+            configuration.write_text(render_mock_config(chroot, job.unit.distribution) + places)
     mock = ("mock", "-r", configuration, "--isolation=simple")
-    run([*mock, "--init"], timeout=3600)
-    stack.callback(run, [*mock, "--scrub=all"], timeout=3600)
+    user = pwd.getpwnam("nobody")  # whom mock, called by root, becomes for all that needs no privilege
+    who = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "HOME": str(place)}
+    run([*mock, "--init"], timeout=3600, env=who)
+    stack.callback(run, [*mock, "--scrub=all"], timeout=3600, env=who)
 
     def peer(folder: Path, clock: Clock) -> Collection[str]:
         said: list[str] = []
@@ -108,7 +112,7 @@ def _mock_side(settings: Settings, stack: ExitStack) -> Side:
             result = Path(tempfile.mkdtemp(dir=place))
             result.chmod(0o777)
             with clock.timed():
-                run([*mock, "--resultdir", result, "--rebuild", srpm], timeout=3600)
+                run([*mock, "--resultdir", result, "--rebuild", srpm], timeout=3600, env=who)
             (rpm,) = (path for path in result.glob("*.rpm") if not path.name.endswith(".src.rpm"))
             names = [f"{MODULES_FOLDER}/{module}.ko" for module in _modules_of(settings)]
             images = folder / name
@@ -119,6 +123,16 @@ def _mock_side(settings: Settings, stack: ExitStack) -> Side:
         return said
 
     return peer
+
+
+def _own_places(place: Path) -> str:
+    """A root that no other mock of this machine waits for, from no image."""
+    lines = [f"config_opts['root'] = 'benchmark-{place.name}'", "config_opts['use_bootstrap'] = False"]
+    for option, name in (("basedir", "lib"), ("cache_topdir", "cache")):
+        (place / name).mkdir()
+        (place / name).chmod(0o777)
+        lines.append(f"config_opts[{option!r}] = {str(place / name)!r}")
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def _build(settings: Settings) -> set[str]:

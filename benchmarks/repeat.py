@@ -18,42 +18,48 @@ from tests.lab.light import make_light
 CELLS = 3
 _VERSION = "535.261.03"
 _MAIN = "from builder.cli import main; main()"
+_PEAK = (
+    "import atexit, resource; from pathlib import Path; "
+    "atexit.register(lambda: Path(%r).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))"
+)
 
 
 def _prepare(tmp: Path, _stack: ExitStack) -> Sides:
     settings = make_settings(tmp, make_light((_VERSION,)), kernels=CELLS)
-    first = _matrix(settings)
+    first = run_matrix(settings, "--json")
     cells = [action for action in json.loads(first.stdout)["units"] if action["kind"] == "kmod-nvidia"]
     if len(cells) != CELLS:
         raise BenchmarkError(f"the lab's matrix has {len(cells)} cells, not {CELLS}")
 
-    current, results = _publications(json.loads(first.stdout)), _results(settings.work)
+    current, results = publications(json.loads(first.stdout)), results_in(settings.work)
 
     def ours(_folder: Path, clock: Clock) -> Collection[str]:
         with clock.timed():
-            done = _matrix(settings)
+            done = run_matrix(settings, "--json")
         document = json.loads(done.stdout)
         changed = [d["distribution"] for d in document["distributions"] if d["publication"]["changed"]]
-        if changed or _results(settings.work) != results or _publications(document) != current:
+        if changed or results_in(settings.work) != results or publications(document) != current:
             raise BenchmarkError("there was something to do", details=changed)
         return current
 
     return Sides(ours=ours, peer=None)
 
 
-def _matrix(settings: Settings) -> Completed:
+def run_matrix(settings: Settings, *words: str, peak: Path | None = None) -> Completed:
+    """The program in a process of its own; ``peak`` is a file that gets its largest memory in bytes."""
+    main = _MAIN if peak is None else f"{_PEAK % str(peak)}; {_MAIN}"
     places = {"--config": settings.config, "--work": settings.work, "--gnupghome": settings.gnupghome}
-    words = [str(word) for pair in places.items() for word in pair]
-    return run([sys.executable, "-c", _MAIN, "matrix", "--json", *words], timeout=3600)
+    where = [str(word) for pair in places.items() for word in pair]
+    return run([sys.executable, "-c", main, "matrix", *where, *words], timeout=3600)
 
 
-def _publications(document: dict[str, Any]) -> list[str]:
+def publications(document: dict[str, Any]) -> list[str]:
     """Digests of what is current, and every unit with its key."""
     digests = [d["publication"]["digest"] for d in document["distributions"]]
     return [*digests, *(f"{unit['id']} {unit['key']}" for unit in document["units"])]
 
 
-def _results(work: Path) -> dict[str, int]:
+def results_in(work: Path) -> dict[str, int]:
     """Every build result with the time it was made: a build would add or replace one."""
     return {path.parent.name: path.stat().st_mtime_ns for path in (work / "store/results").glob("*/result.json")}
 

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Protocol
 
 from rich.console import Console
+from rich.control import strip_control_codes
 
 from builder.cli.live import LiveTable
 from builder.pipeline.events import Event
@@ -36,8 +37,9 @@ class PlainProgress:
         self._print(f"{subject}: {line}")
 
     def _print(self, line: str) -> None:
-        with self._lock:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with self._lock:  # by hand: thousands of lines, each of which would be laid out for a terminal
+            self._console.file.write(f"{strip_control_codes(line)}\n")
+            self._console.file.flush()
 
     def __enter__(self) -> PlainProgress:
         return self

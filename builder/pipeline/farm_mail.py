@@ -17,7 +17,7 @@ from builder.pipeline.orders import Order, Reply, from_message, topic_of
 if TYPE_CHECKING:  # an extra
     from distributed import Client, Future
 
-_TOGETHER = 0.01  # seconds that an order waits for others: nothing beside a build
+_TOGETHER = 0.03  # seconds that an order waits for others: nothing beside a build
 
 
 class Mail:

@@ -55,10 +55,23 @@ class BuildWorker(WorkerPlugin):
     closing: bool = False
     used: dict[str, int] = field(default_factory=dict)  # builds that use a workset
     places: dict[str, SharedStore] = field(default_factory=dict)  # by URL
+    replies: dict[str, tuple[str, Reply]] = field(default_factory=dict)  # topic and reply of what is done, by task key
+    worker: Worker | None = None  # whose plugin this is
     lock: Lock = field(default_factory=Lock)
 
+    def setup(self, worker: Worker) -> None:
+        """Dask takes the plugin."""
+        self.worker = worker
+
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:  # noqa: ARG002  Dask's signature
-        """Dask moved a task: one that nobody wants any more is stopped."""
+        """Dask moved a task: of one that is done the reply is told, one that nobody wants any more is stopped.
+
+        What is told here goes in one message with Dask's own word that the task is done, and before it: who hears that
+        word has the reply and need not ask for it.
+        """
+        told = self.replies.pop(str(key), None)
+        if told is not None and finish == "memory" and self.worker is not None:
+            self.worker.log_event(told[0], as_message(str(key), told[1]))
         if finish in ("cancelled", "released", "forgotten"):
             supervision = self.running.get(str(key))
             if supervision is not None:
@@ -168,8 +181,8 @@ def compile_order(order: Order) -> Reply:
         jobs=slot.jobs,
         failed=failed,
     )
-    if failed is None:  # an event is there before Dask says that the task is done, and nobody needs to ask for it
-        get_worker().log_event(topic_of(here.shared(order.store).identity), as_message(key, reply))
+    if failed is None:
+        here.replies[key] = (topic_of(here.shared(order.store).identity), reply)
     return reply
 
 

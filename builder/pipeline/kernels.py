@@ -27,7 +27,8 @@ _SOLVE_TIMEOUT = 600.0  # seconds: metadata may still have to be downloaded
 _ECDSA = re.compile(r"^CONFIG_CRYPTO_ECDSA=[ym]$", re.MULTILINE)
 
 
-def _key(kernel: Kernel, buildroot: Buildroot) -> str:
+def kernel_key(kernel: Kernel, buildroot: Buildroot) -> str:
+    """Names what is kept of a kernel: what it was read from may be another when this is."""
     wanted = "\n".join((buildroot.identity, *modules_requirements(kernel)))
     over = hashlib.sha256(wanted.encode()).hexdigest()
     state = f"{buildroot.repositories[:16]}-{over[:16]}"
@@ -42,7 +43,7 @@ def requirements_digest(devel: KernelDevel) -> str:
 
 def find_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> KernelDevel | None:
     """What was read before for this state of the repositories, None when nothing was."""
-    folder = store.folder("prepared", _key(kernel, buildroot))
+    folder = store.folder("prepared", kernel_key(kernel, buildroot))
     if folder is None:
         return None
     document = json.loads((folder / "kernel.json").read_text())
@@ -99,7 +100,7 @@ def read_kernel_devel(kernel: Kernel, buildroot: Buildroot, store: Store) -> Ker
             }
             (folder / "kernel.json").write_text(json.dumps(document))
 
-    store.put_folder("prepared", _key(kernel, buildroot), fill)
+    store.put_folder("prepared", kernel_key(kernel, buildroot), fill)
     made = find_kernel_devel(kernel, buildroot, store)
     assert made is not None  # noqa: S101  put_folder made it
     return made

@@ -28,6 +28,7 @@ QUIET = {  # Dask watches itself 50 times a second in each process, more than al
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.active-memory-manager.start": False,  # no result of a task is worth a look: files are
 }
 
 

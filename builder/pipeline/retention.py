@@ -6,8 +6,10 @@ Nothing repeats how keys are made: the matrix is planned as for a run, and what 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from builder.errors import PublishError, RepobuildError, StoreError
@@ -20,7 +22,7 @@ from builder.pipeline.settings import Settings
 from builder.pipeline.specs import exists, make_job
 from builder.pipeline.workshop import Workshop, known
 from builder.plan.retention import DAY, decide_fates, size_of
-from builder.publish import Generation, Repository, find_generation, read_generation
+from builder.publish import Generation, Repository, find_generation, read_generation, shared_rpms
 from builder.store import describe_stored, list_contents, read_result, read_root_lock
 
 KEEP_DAYS = 30.0
@@ -74,7 +76,22 @@ def _generations(repository: Repository) -> list[tuple[Stored, Generation | None
         else:
             about = f"{generation.distribution}/{generation.arch}"
             found.append((describe_stored("generations", folder, about), generation))
-    return found
+    return _with_shared(found)
+
+
+def _with_shared(found: Sequence[tuple[Stored, Generation | None]]) -> list[tuple[Stored, Generation | None]]:
+    """With the RPMs of their pools, as if each generation had a link of its own: what one of them needs stays."""
+    shared = {item.name: shared_rpms(item.path) for item, _ in found}
+    holders = Counter(path for paths in shared.values() for path in paths)
+    described: list[tuple[Stored, Generation | None]] = []
+    for item, generation in found:
+        files = [
+            replace(file, links=file.links - 1 + holders[path])
+            for path in shared[item.name]
+            for file in describe_stored("rpm", path).files
+        ]
+        described.append((replace(item, files=(*item.files, *files)), generation))
+    return described
 
 
 def _mark_generations(repository: Repository, generations: Sequence[tuple[Stored, Generation | None]]) -> _Marks:

@@ -109,7 +109,8 @@ def _at_once(shop: Workshop, expected: Mapping[str, Expected], away: Sequence[st
         return here
     shop.farm.expect({i: expected[i] for i in away})
     slots = shop.farm.await_workers()
-    return here + (shop.settings.jobs or slots + max(1, slots // 4))
+    # One waits at each worker while one is compiled: what came back is packed and signed here before the next is sent.
+    return here + (shop.settings.jobs or 2 * slots)
 
 
 def _build_and_qualify(shop: Workshop, job: Job, expected: Expected, *, check: bool) -> UnitOutcome:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import calendar
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from builder.model.cells import PackageKind
 from builder.model.errata import Advisory, AdvisoryCollection, AdvisoryFacts, AdvisoryKind
-from builder.model.matrix import Distribution, Driver, Kernel, Kmods, Matrix
+from builder.model.matrix import Distribution, Kmods, Matrix
 from builder.model.nevra import Nevra
 from builder.model.planning import StreamPlan, UnitOutcome
 from builder.plan.streams import cells_of_stream, units_of_stream
 
 _MODULES = (PackageKind.KMOD, PackageKind.STREAM_KMODS)
 _OF_KERNELS = (*_MODULES, PackageKind.GATE, PackageKind.RELEASE)  # serials of their own
+_Carried = Mapping[str, tuple[UnitOutcome, ...]]  # units of each stream, by its name
 
 
 def plan_errata(
@@ -34,20 +36,21 @@ def plan_errata(
     Drivers of the matrix that no stream carries now have one without collections: what a former publication said of
     them may go on standing.
     """
+    carried = {plan.stream.name: units_of_stream(plan, outcomes) for plan in streams}
     found = [
-        *_of_drivers(matrix, distribution, streams, outcomes),
-        *_of_modules(matrix, distribution, arch, streams, outcomes),
+        *_of_drivers(matrix, distribution, streams, carried),
+        *_of_modules(matrix, distribution, arch, streams, outcomes, carried),
     ]
     return tuple(sorted(found, key=lambda advisory: advisory.id))
 
 
 def _of_drivers(
-    matrix: Matrix, distribution: Distribution, streams: Sequence[StreamPlan], outcomes: Mapping[str, UnitOutcome]
+    matrix: Matrix, distribution: Distribution, streams: Sequence[StreamPlan], carried: _Carried
 ) -> Iterator[Advisory]:
     for driver in (driver for branch in matrix.branches for driver in branch.drivers):
         members = {
             plan.stream.name: [
-                o for o in units_of_stream(plan, outcomes) if o.unit.driver == driver and o.unit.kind not in _OF_KERNELS
+                o for o in carried[plan.stream.name] if o.unit.driver == driver and o.unit.kind not in _OF_KERNELS
             ]
             for plan in streams
             if driver in plan.drivers
@@ -70,13 +73,15 @@ def _of_modules(
     arch: str,
     streams: Sequence[StreamPlan],
     outcomes: Mapping[str, UnitOutcome],
+    carried: _Carried,
 ) -> Iterator[Advisory]:
+    letting_in = {
+        plan.stream.name: _letting_in(plan, cells_of_stream(plan, outcomes), carried[plan.stream.name])
+        for plan in streams
+        if plan.stream.kmods is Kmods.PRECOMPILED
+    }
     for kernel in (k for k in distribution.kernels if k.arch == arch and k.live):
-        members = {
-            plan.stream.name: _letting_in(plan, kernel, outcomes)
-            for plan in streams
-            if plan.stream.kmods is Kmods.PRECOMPILED
-        }
+        members = {stream: found.get(kernel.release, []) for stream, found in letting_in.items()}
         yield _advisory(
             matrix,
             distribution,
@@ -89,21 +94,29 @@ def _of_modules(
         )
 
 
-def _letting_in(plan: StreamPlan, kernel: Kernel, outcomes: Mapping[str, UnitOutcome]) -> list[UnitOutcome]:
-    """Module and gate of the stream's newest driver that has a module for the kernel; none where it has none."""
-    cells = cells_of_stream(plan, outcomes)
-    served = [o.unit.driver for o in cells if o.unit.cell is not None and o.unit.cell.kernel == kernel]
-    newest = next((driver for driver in reversed(plan.drivers) if driver in served), None)
-    return [o for o in units_of_stream(plan, outcomes) if newest is not None and _of(o, newest, kernel)]
+def _letting_in(
+    plan: StreamPlan, cells: Iterable[UnitOutcome], units: Iterable[UnitOutcome]
+) -> dict[str, list[UnitOutcome]]:
+    """By kernel release: module and gate of the stream's newest driver that has a module for it.
 
-
-def _of(outcome: UnitOutcome, driver: Driver, kernel: Kernel) -> bool:
-    unit = outcome.unit
-    if unit.driver != driver:
-        return False
-    if unit.kind is PackageKind.KMOD:
-        return unit.cell is not None and unit.cell.kernel == kernel
-    return unit.kind in (PackageKind.STREAM_KMODS, PackageKind.GATE)
+    One look at all units for all kernels: thousands of cells are kernels × drivers.
+    """
+    served: defaultdict[str, set[str]] = defaultdict(set)  # driver versions by kernel release
+    for outcome in cells:
+        if outcome.unit.cell is not None:
+            served[outcome.unit.cell.kernel.release].add(outcome.unit.driver.version)
+    own: defaultdict[tuple[str, str | None], list[UnitOutcome]] = defaultdict(list)  # None: serves each kernel
+    for outcome in units:
+        unit = outcome.unit
+        if unit.kind is PackageKind.KMOD and unit.cell is not None:
+            own[unit.driver.version, unit.cell.kernel.release].append(outcome)
+        elif unit.kind in (PackageKind.STREAM_KMODS, PackageKind.GATE):
+            own[unit.driver.version, None].append(outcome)
+    found = {}
+    for release, versions in served.items():
+        newest = next(driver.version for driver in reversed(plan.drivers) if driver.version in versions)
+        found[release] = [*own[newest, release], *own[newest, None]]
+    return found
 
 
 def _advisory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from builder.model.retention import Fate, Kept, Stored, StoredFile
@@ -69,15 +69,18 @@ def _ago(then: float, now: float) -> str:
 def _freed(going: Sequence[Stored]) -> dict[tuple[str, str], int]:
     """Bytes that each removal frees: an inode counts for the first of them, when all of its names go."""
     names = Counter(file.inode for item in going for file in item.files)
+    # Generations that share a file count it as if each had a name of its own, which the other holders do not know.
+    links = {f.inode: f.links for f in sorted((f for item in going for f in item.files), key=lambda f: f.links)}
+    gone = {inode for inode, number in names.items() if number >= links[inode]}
     counted: set[tuple[int, int]] = set()
     freed: dict[tuple[str, str], int] = {}
     for item in going:
-        freed[item.kind, item.name] = sum(_first(file, names, counted) for file in item.files)
+        freed[item.kind, item.name] = sum(_first(file, gone, counted) for file in item.files)
     return freed
 
 
-def _first(file: StoredFile, names: Counter[tuple[int, int]], counted: set[tuple[int, int]]) -> int:
-    if file.inode in counted or names[file.inode] < file.links:
+def _first(file: StoredFile, gone: Collection[tuple[int, int]], counted: set[tuple[int, int]]) -> int:
+    if file.inode in counted or file.inode not in gone:
         return 0
     counted.add(file.inode)
     return file.size

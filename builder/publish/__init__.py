@@ -29,6 +29,7 @@ from builder.publish.site import Bytes, CurrentSupport, update_site
 from builder.publish.site_integrity import SiteReport, is_site, verify_site
 from builder.publish.site_issue import issue_site
 from builder.publish.transitions import Proof, prove_transitions
+from builder.publish.tree_files import shared_rpms
 from builder.publish.unbundle import unbundle
 from builder.publish.verify import PublicationReport, verify_publication
 from builder.publish.webhooks import Told, send, shown
@@ -73,6 +74,7 @@ __all__ = [
     "rollback",
     "select",
     "send",
+    "shared_rpms",
     "shown",
     "trusted_manifest",
     "unbundle",

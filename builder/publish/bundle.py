@@ -26,7 +26,6 @@ from builder.tools.rpms import file_sha256
 
 FORMAT = 1
 MANIFEST, SIGNATURE, FILES = "manifest.json", "manifest.json.asc", "files"
-POOL_LINK = "../../Packages"  # where the only links of a generation lead: from the trees of streams to the pool
 _LARGEST = 256 << 20  # bytes of a manifest: two million files
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~^-]*")

@@ -80,10 +80,10 @@ def _package_faults(content: PublicationContent) -> Iterator[str]:
     for artifact, allowed in (*packages, *((artifact, ("src",)) for artifact in content.sources)):
         nevra, filename = str(artifact.nevra), artifact.nevra.filename
         same = by_nevra.setdefault(nevra, artifact)
-        if same.sha256 != artifact.sha256:
+        if same is not artifact and same.sha256 != artifact.sha256:
             yield f"{nevra}: two RPMs of this name have other bytes ({same.path}, {artifact.path})"
         other = by_file.setdefault(filename, artifact)
-        if other.nevra != artifact.nevra:
+        if other is not artifact and other.nevra != artifact.nevra:
             yield f"{filename}: the file name of both {other.nevra} and {artifact.nevra}"
         if artifact.nevra.arch not in allowed:
             yield f"{nevra}: its architecture is not {content.arch}"

@@ -19,6 +19,7 @@ from builder.tools.createrepo import MetadataRecord, read_repomd
 from builder.tools.updateinfo import IssuedAdvisory, read_updateinfo, updateinfo_xml
 
 RECORD_TYPE = "updateinfo"
+Newest = Mapping[tuple[str, str], Nevra]  # by name and architecture
 
 
 def with_errata(content: PublicationContent, planned: Sequence[Advisory], repo: Path) -> PublicationContent:
@@ -30,7 +31,8 @@ def with_errata(content: PublicationContent, planned: Sequence[Advisory], repo: 
     """
     issued = {advisory.id: advisory for advisory in _issued(repo, content)}
     parts = {part.stream.name: part for part in content.streams}
-    merged = (_merge(advisory, issued.get(advisory.id), parts, content) for advisory in planned)
+    newest = {name: newest_of(artifact.nevra for artifact in part.artifacts) for name, part in parts.items()}
+    merged = (_merge(advisory, issued.get(advisory.id), parts, newest, content) for advisory in planned)
     return replace(content, advisories=tuple(advisory for advisory in merged if advisory.collections))
 
 
@@ -91,11 +93,12 @@ def _merge(
     advisory: Advisory,
     issued: IssuedAdvisory | None,
     parts: Mapping[str, StreamContent],
+    newest: Mapping[str, Newest],
     content: PublicationContent,
 ) -> Advisory:
     new = {c.stream: c for c in advisory.collections if c.stream in parts}
     old = {c.stream: c for c in issued.collections if c.stream in parts} if issued is not None else {}
-    collections = tuple(_collections(advisory.kind, new, old, parts, content))
+    collections = tuple(_collections(advisory.kind, new, old, parts, newest, content))
     date = advisory.issued
     if issued is not None and collections and not advisory.dated:
         date = issued.issued
@@ -107,24 +110,35 @@ def _collections(
     new: Mapping[str, AdvisoryCollection],
     old: Mapping[str, AdvisoryCollection],
     parts: Mapping[str, StreamContent],
+    newest: Mapping[str, Newest],
     content: PublicationContent,
 ) -> Iterator[AdvisoryCollection]:
     for stream in sorted(new.keys() | old.keys()):
         former = old.get(stream)
-        stays = former is not None and fulfilled(former.packages, (a.nevra for a in parts[stream].artifacts))
+        stays = former is not None and fulfilled_by(former.packages, newest[stream])
         if former is not None and stays and (stream in new or kind is AdvisoryKind.DRIVER):
             yield former
         elif stream in new:
             yield replace(new[stream], module=_module(content, parts[stream]))
 
 
-def fulfilled(asked: Iterable[Nevra], offered: Iterable[Nevra]) -> bool:
-    """Whether a stream still has what an advisory asks for, or newer; a package that left it is not asked for. Pure."""
+def newest_of(offered: Iterable[Nevra]) -> Newest:
+    """The newest of each name and architecture. Pure."""
     newest: dict[tuple[str, str], Nevra] = {}
     for nevra in offered:
         key = nevra.name, nevra.arch
         if key not in newest or newest[key].evr < nevra.evr:
             newest[key] = nevra
+    return newest
+
+
+def fulfilled(asked: Iterable[Nevra], offered: Iterable[Nevra]) -> bool:
+    """Whether a stream still has what an advisory asks for, or newer; a package that left it is not asked for. Pure."""
+    return fulfilled_by(asked, newest_of(offered))
+
+
+def fulfilled_by(asked: Iterable[Nevra], newest: Newest) -> bool:
+    """As ``fulfilled``, where many are asked about one stream."""
     known = [nevra for nevra in asked if (nevra.name, nevra.arch) in newest]
     return bool(known) and all(nevra.evr <= newest[nevra.name, nevra.arch].evr for nevra in known)
 

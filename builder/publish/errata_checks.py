@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builder.errors import ToolError
-from builder.publish.errata import fulfilled, read_issued
+from builder.publish.errata import fulfilled_by, newest_of, read_issued
 from builder.publish.module_checks import ModuleIndex
 from builder.tools.createrepo import ListedPackage
 
@@ -24,10 +24,10 @@ def errata_faults(path: Path, index: ModuleIndex, packages: Sequence[ListedPacka
     )
     streams = {stream.name: stream.artifacts for stream in index.streams}
     nevras = {package.nevra.artifact: package.nevra for package in packages}
+    newest = {name: newest_of(nevras[a] for a in own if a in nevras) for name, own in streams.items()}
     for advisory in advisories:
         for collection in advisory.collections:
-            offered = [nevras[a] for a in streams.get(collection.stream, ()) if a in nevras]
             if collection.stream not in streams:
                 yield f"{advisory.id}: is about stream {collection.stream}, which is not there"
-            elif not fulfilled(collection.packages, offered):
+            elif not fulfilled_by(collection.packages, newest[collection.stream]):
                 yield f"{advisory.id}: asks for packages that stream {collection.stream} does not have, nor newer ones"

@@ -2,7 +2,8 @@
 
 Layout::
 
-    <repo>/.generations/<digest>/       Packages/ repodata/ (or streams/) publication.json support-matrix.… former.json
+    <repo>/.generations/<digest>/       repodata/ (or streams/) publication.json support-matrix.… former.json
+                                        Packages, SRPMS -> the pool that it shares with others (pool.py)
     <repo>/<distribution>/<arch>        -> ../.generations/<digest>
     <repo>/RPM-GPG-KEY-repobuild  <repo>/<distribution>.repo
 """
@@ -21,7 +22,8 @@ from pathlib import Path
 from builder.errors import LockedError, PublishError, RepobuildError
 from builder.model.lifetimes import DEFAULT_RETENTION
 from builder.model.publication import Publication
-from builder.publish.in_flight import keep_reachable
+from builder.publish.in_flight import keep_reachable, named_rpms
+from builder.publish.pool import Pool, all_pools, pool_of
 from builder.publish.record import RECORD, read_record
 from builder.store.files import os_failure, remove_tree, sync_path
 
@@ -61,7 +63,7 @@ class Repository:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the repository's lock; leftovers of a killed run are removed first.
+        """Hold the repository's lock; leftovers of a killed run are removed first, RPMs that nobody names in the end.
 
         Raises LockedError when another repobuild publishes here. Operating-system failures become PublishError or
         DiskFullError.
@@ -73,7 +75,11 @@ class Repository:
                 _lock(fd, self.root)
                 for leftover in (*self.generations.glob(f"{_TMP}*"), *self.root.glob(f"*/{_TMP}*")):
                     remove_tree(leftover)
-                yield
+                self._tidy()
+                try:
+                    yield
+                finally:
+                    self._tidy()
             finally:
                 os.close(fd)
         except RepobuildError:
@@ -97,6 +103,27 @@ class Repository:
     def place(self, digest: str) -> Path:
         """Where the generation of a digest lies or would lie."""
         return self.generations / digest
+
+    def pool(self, distribution: str, arch: str, key: str) -> Pool:
+        """Where generations that this key signs have their RPMs."""
+        return Pool(self.root, distribution, arch, key)
+
+    def _tidy(self) -> None:
+        """Take what no generation names any more out of the pools that were changed."""
+        for pool in (one for one in all_pools(self.root) if one.is_marked):
+            pool.tidy(self._needed(pool))
+
+    def _needed(self, pool: Pool) -> set[str] | None:
+        """Places of RPMs that generations on disk name; None where one of them cannot tell."""
+        needed: set[str] = set()
+        for folder in self.folders():
+            own = pool_of(folder)
+            if own is not None and own.names == pool.names:
+                try:
+                    needed.update(named_rpms(folder))
+                except PublishError:
+                    return None
+        return needed
 
     def find(self, distribution: str, arch: str) -> tuple[Generation, ...]:
         """The generations of a distribution × arch on disk, by digest."""
@@ -123,6 +150,7 @@ class Repository:
         """Take a generation away, renamed first so that it is never half there; call while ``writing``."""
         if digest in self.linked():
             raise PublishError(f"{digest}: is current")
+        self._mark(digest)
         grave = Path(tempfile.mkdtemp(prefix=_TMP, dir=self.generations))
         self.place(digest).rename(grave / "old")
         remove_tree(grave)
@@ -130,7 +158,15 @@ class Repository:
     def keep_reachable(self, distribution: str, arch: str, digest: str, former: int, *, tidy: bool = True) -> None:
         """Link into a generation that is to be current what clients may have read of the ``former`` ones that were."""
         current = self.current(distribution, arch)
+        if current != digest:
+            self._mark(digest)
+            self._mark(current)
         keep_reachable(self.place(digest), self.place(current) if current is not None else None, former, tidy=tidy)
+
+    def _mark(self, digest: str | None) -> None:
+        pool = pool_of(self.place(digest)) if digest is not None else None
+        if pool is not None:
+            pool.mark()
 
     def switch(self, distribution: str, arch: str, digest: str) -> None:
         """Make a generation current by one rename(2)."""

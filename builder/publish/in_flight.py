@@ -2,9 +2,10 @@
 
 A client that read the former repomd.xml asks for what that one names; a cache in between may hold it for hours. So that
 it finds them after the switch, they are linked into the generation that becomes current: metadata, which have their
-sha256 in their names, and RPMs, whose names never stand for other bytes. ``former.json`` says which (with sha256) and
-whose; it is no part of the content. The manifest, which is issued after, lists those files; it does not list
-``former.json``, which nobody has to believe. What only a generation before those had is unlinked.
+sha256 in their names, and RPMs, whose names never stand for other bytes. RPMs of a pool are there for all its
+generations; those stay that one of them names. ``former.json`` says which (with sha256) and whose; it is no part of the
+content. The manifest, which is issued after, lists those files; it does not list ``former.json``, which nobody has to
+believe. What only a generation before those had is unlinked.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.errors import ToolError
-from builder.publish.record import read_record
+from builder.errors import PublishError, ToolError
+from builder.publish.pool import is_shared, pool_of
+from builder.publish.record import RECORD, read_record
 from builder.store.files import link_file, sync_path, write_atomic
 from builder.tools.createrepo import read_repomd
 
@@ -35,9 +37,11 @@ def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: boo
     rows = [row for row in rows if row["generation"] != target.name][:number]
     wanted = {file for row in rows for file in row["files"]} - own.keys()
     before = _rows(target)
+    pool = pool_of(target)
     if tidy:
         for file in sorted({file for row in before for file in row["files"]} - wanted - own.keys()):
-            (target / file).unlink(missing_ok=True)
+            if pool is None or not is_shared(file):
+                (target / file).unlink(missing_ok=True)
     else:
         known = {row["generation"] for row in rows}
         rows = [*rows, *(row for row in before if row["generation"] not in known)]
@@ -45,7 +49,10 @@ def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: boo
     for file in sorted(wanted):
         source, place = (current or target) / file, target / file
         if source.is_file() and not place.exists() and _has_place(target, file):
-            link_file(source, place)
+            if pool is not None and is_shared(file):
+                pool.add(source, file)
+            else:
+                link_file(source, place)
             touched.add(place.parent)
     for folder in sorted(touched):
         sync_path(folder)
@@ -55,7 +62,7 @@ def keep_reachable(target: Path, current: Path | None, number: int, *, tidy: boo
 
 def _has_place(target: Path, file: str) -> bool:
     """A stream that is gone has no tree; RPMs' folders are made where they are missing."""
-    return file.startswith(("Packages/", "SRPMS/")) or (target / file).parent.is_dir()
+    return is_shared(file) or (target / file).parent.is_dir()
 
 
 def former_files(generation: Path) -> dict[str, str]:
@@ -63,9 +70,22 @@ def former_files(generation: Path) -> dict[str, str]:
     return {file: sha256 for row in _rows(generation) for file, sha256 in row["files"].items()}
 
 
+def named_rpms(generation: Path) -> dict[str, str]:
+    """sha256 of the RPMs that a generation has, its own and those of former ones, by their places in it.
+
+    Raises PublishError when its record cannot be read.
+    """
+    try:
+        own = {row["file"]: row["sha256"] for row in read_record(generation)["packages"]}
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise PublishError(f"{generation / RECORD}: damaged: {exc}", hint="move this generation away") from exc
+    return {**{file: sha256 for file, sha256 in former_files(generation).items() if is_shared(file)}, **own}
+
+
 def _gone(former: Path, own: Mapping[str, str]) -> dict[str, Any]:
     """What a generation has that the next has not; what both have the next one's own row tells when it is former."""
-    return {"generation": former.name, "files": dict(sorted(_own(former).items() - own.items()))}
+    files = {file: sha256 for file, sha256 in _own(former).items() if own.get(file) != sha256}
+    return {"generation": former.name, "files": dict(sorted(files.items()))}
 
 
 def _own(generation: Path) -> dict[str, str]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import ContentsError, MixedError, UntrustedError, VerifyError
+from builder.errors import ContentsError, MixedError, ToolError, UntrustedError, VerifyError
 from builder.publish.faults import Fault, verify_error
 from builder.publish.issue import files_below
 from builder.publish.looking import PART, Look, look_until_still
-from builder.publish.manifest import MANIFEST, MAX_SIGNATURE, Manifest, read_manifest, signature_name
+from builder.publish.manifest import MANIFEST, MAX_SIGNATURE, Manifest, ManifestFile, read_manifest, signature_name
+from builder.publish.order import Role, role_of
+from builder.publish.pool import pool_files
 from builder.publish.record import RECORD
 from builder.publish.seen import SeenFile
 from builder.publish.verify import PublicationReport, verify_publication
 from builder.tools.gpg import detached_fault, trusted_fault
-from builder.tools.rpms import file_sha256
+from builder.tools.rpms import file_sha256, read_artifact
+from builder.tools.rpmsign import signature_faults
 
 _REPOMD = "repodata/repomd.xml"
 
@@ -133,24 +136,52 @@ class _Look(Look[Manifest]):
                 yield Fault(f"{path}: has other bytes in the metadata than in the manifest", MixedError)
         folder = self.location.folder
         if folder is not None:
-            more = [name for name, _entry in files_below(folder) if name not in listed]
-            former = self._former(folder) if more else {}
-            for name in more:
-                if former.get(name) != file_sha256(folder / name):
-                    yield Fault(f"{name}: is not in the manifest", ContentsError)
+            there = (name for name, _entry in (*files_below(folder), *pool_files(folder)))
+            for name in self._strangers(folder, {name for name in there if name not in listed}, quick=quick):
+                yield Fault(f"{name}: is not in the manifest", ContentsError)
 
-    def _former(self, folder: Path) -> dict[str, str]:
-        """sha256 by path of what signed manifests of generations beside this one list: a target keeps their files here
-        for clients that began with them.
+    def _strangers(self, folder: Path, more: Collection[str], *, quick: bool) -> list[str]:
+        """Of files that the manifest does not list those that nobody with a key put there.
+
+        Not the files of generations beside this one: they share a pool with it, or a target keeps them here for clients
+        that began with them; a quick look compares their sizes. Nor RPMs with a good signature: a publication that is
+        being made has them in the pool before its manifest.
         """
-        former: dict[str, str] = {}
+        former = self._former(folder) if more else {}
+        unknown = sorted(name for name in more if name not in former or not _is(folder / name, former[name], quick))
+        packages = {folder / name: name for name in unknown if role_of(name) is Role.PACKAGE}
+        own = {name for path, name in packages.items() if _has_its_name(path)}
+        if own:
+            tmp = self.tmp / "strangers"
+            tmp.mkdir()
+            bad = signature_faults([folder / name for name in sorted(own)], self.keys, tmp)
+            own -= {packages[path] for path in bad}
+        return [name for name in unknown if name not in own]
+
+    def _former(self, folder: Path) -> dict[str, ManifestFile]:
+        """By path, what signed manifests of generations beside this one list."""
+        former: dict[str, ManifestFile] = {}
         for place in sorted(folder.resolve().parent.glob(f"*/{MANIFEST}")):
             data = place.read_bytes()
             signature = place.with_name(signature_name(data))
             if signature.is_file() and any(detached_fault(key, place, signature) is None for key in self.keys):
                 with suppress(ValueError):
-                    former.update({file.path: file.sha256 for file in read_manifest(data).files})
+                    former.update({file.path: file for file in read_manifest(data).files})
         return former
+
+
+def _is(path: Path, file: ManifestFile, quick: bool) -> bool:
+    """Whether a file is that of a manifest; not a link, which leads to who knows what."""
+    same = not path.is_symlink() and path.is_file() and path.stat().st_size == file.size
+    return same and (quick or file_sha256(path) == file.sha256)
+
+
+def _has_its_name(path: Path) -> bool:
+    """Whether an RPM is called what it says it is."""
+    try:
+        return not path.is_symlink() and read_artifact(path).nevra.filename == path.name
+    except (ToolError, OSError):
+        return False
 
 
 def subject_of(manifest: Manifest) -> str:

@@ -20,6 +20,7 @@ from builder.publish.manifest import (
     make_manifest,
     signature_name,
 )
+from builder.publish.pool import is_shared, pool_of
 from builder.publish.record import RECORD, read_record
 from builder.store.files import sync_path, write_atomic
 from builder.tools.rpms import file_sha256
@@ -131,16 +132,24 @@ def issue_part(
 
 
 def listed_files(folder: Path, known: Mapping[str, str], sizes: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:
-    """Path, sha256 and size of every file of a generation; ``known`` digests and ``sizes`` are believed, linked folders
-    left out.
+    """Path, sha256 and size of every file of a generation; ``known`` digests and ``sizes`` are believed. Of a pool
+    those RPMs are its own that are ``known``.
     """
     for name, entry in files_below(folder):
         size = sizes.get(name)
         yield name, known.get(name) or file_sha256(Path(entry.path)), entry.stat().st_size if size is None else size
+    if pool_of(folder) is not None:
+        for name, sha256 in known.items():
+            if is_shared(name):
+                size = sizes.get(name)
+                if size is not None:
+                    yield name, sha256, size
+                elif (folder / name).is_file():
+                    yield name, sha256, (folder / name).stat().st_size
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The files that a manifest lists, or should, by their place in the folder."""
+    """The files in a folder that a manifest lists, or should, by their place; what lies in a pool is not in it."""
     for name, entry in _walk(f"{folder}/", ""):
         if name != FORMER and not is_of_manifest(name):
             yield name, entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from builder.publish.issue import is_due, issue
 from builder.publish.key_files import check_key, key_files
 from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
-from builder.publish.pool import fill_pool
 from builder.publish.record import RECORD
 from builder.publish.trees import stream_rows, write_trees
 from builder.store import Derived
@@ -203,11 +202,12 @@ def _streams(content: PublicationContent) -> dict[str, object]:
 def _check_reuse(repository: Repository, planned: _Planned) -> None:
     content = planned.content
     files = {href.rpartition("/")[2]: artifact.sha256 for href, artifact in planned.expected.items()}
-    earlier = {g.digest: g.files for g in repository.find(content.distribution, content.arch)}
-    current = repository.current(content.distribution, content.arch)
-    if current is not None:  # what clients in flight may still fetch, though the generation itself is gone
-        kept = former_files(repository.place(current)).items()
-        earlier[f"{current} (former)"] = {href.rpartition("/")[2]: sha256 for href, sha256 in kept}
+    earlier: dict[str, Mapping[str, str]] = {}
+    for generation in repository.find(content.distribution, content.arch):
+        earlier[generation.digest] = generation.files
+        # What clients in flight may still fetch, though the generation that it is of is gone.
+        kept = former_files(generation.path).items()
+        earlier[f"{generation.digest} (former)"] = {href.rpartition("/")[2]: sha256 for href, sha256 in kept}
     faults = list(reuse_faults(files, earlier))
     if faults:
         raise PublishError(
@@ -229,7 +229,10 @@ def _build(
     content, expected = planned.content, planned.expected
     with repository.aside() as folder, ThreadPoolExecutor(max_workers=1) as beside:
         fault = beside.submit(modulemd_fault, planned.modules) if planned.modules is not None else None
-        copied = fill_pool(folder, expected, derived)
+        pool = repository.pool(content.distribution, content.arch, planned.key)
+        pool.share(folder)
+        current = repository.current(content.distribution, content.arch)
+        pool.fill(expected, derived, repository.place(current) if current is not None else None)
         try:
             written = _metadata(folder, planned, derived)
         except ToolError as exc:
@@ -241,7 +244,7 @@ def _build(
         for name, data in content.files:
             (folder / name).write_bytes(data)
         (folder / RECORD).write_bytes(planned.record)
-        _make_durable(folder, {href.partition("/")[0] for href in expected}, copied)
+        _make_durable(folder)
         if check is not None:
             check(folder)
         folder.rename(repository.place(planned.digest))
@@ -258,17 +261,11 @@ def _metadata(folder: Path, planned: _Planned, derived: Derived) -> list[Path]:
     return [write_metadata(folder, hrefs, modules, epoch=epoch, updateinfo=errata, known=known, derived=derived)]
 
 
-def _make_durable(folder: Path, pool: Collection[str], copied: Sequence[Path]) -> None:
-    """Modes for a web server of another user, whatever the umask, and fsync; ``pool`` are the folders of RPMs.
-
-    Of those only what was copied: a link's bytes were synced when they came into the store, its name is its folder's.
-    """
-    for path in copied:
-        sync_path(path)
+def _make_durable(folder: Path) -> None:
+    """Modes for a web server of another user, whatever the umask, and fsync; the pool cares for its own."""
     for top, _folders, files in os.walk(folder):
         place = Path(top)
-        links = place != folder and place.relative_to(folder).parts[0] in pool
-        for path in () if links else (place / name for name in files):
+        for path in (place / name for name in files):
             if not path.is_symlink():
                 path.chmod(0o644)
                 sync_path(path)

@@ -8,7 +8,6 @@ the switch finds its metadata and packages under the same addresses until they e
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from builder.publish.pushed import Pushed, refuse_other_bytes
 from builder.publish.record import RECORD
 from builder.publish.target_state import STATES, TargetState, read_state, state_name, write_state
 from builder.publish.tree_files import own_files, root_files
+from builder.publish.trees import POOL_LINK, STREAMS
 from builder.store.files import link_file
 from builder.tools.rsync import Rsync, open_rsync
 
@@ -226,18 +226,22 @@ class _Push:
 
 
 def _stage(repository: Repository, generation: Generation, former: list[str], staged: Path) -> int:
-    """Link a generation and what former ones had beside it into a folder; returns how many files were added.
+    """Link a generation and what former ones had beside it into a folder, which has RPMs of its own: a target gets no
+    pool, so that one generation there is one folder. Returns how many files were added.
 
     Not only what publishing keeps in a generation (in_flight.py): that counts publications, a target the days since its
     own switches, and of those it may have seen others.
     """
-    shutil.copytree(
-        generation.path, staged, symlinks=True, copy_function=lambda source, to: link_file(Path(source), to)
-    )
+    for name, path in own_files(generation.path):
+        link_file(path, staged / name)
+    for link in generation.path.glob(f"{STREAMS}/*/Packages"):
+        (staged / link.relative_to(generation.path)).symlink_to(POOL_LINK)
     added = 0
     for digest in former:
         for name, path in own_files(repository.place(digest)):
             if is_immutable(name) and not (staged / name).exists():
                 link_file(path, staged / name)
                 added += 1
+    for folder in (staged, *(path for path in staged.rglob("*") if path.is_dir() and not path.is_symlink())):
+        folder.chmod(0o755)  # whatever the umask: rsync gives the target these modes
     return added

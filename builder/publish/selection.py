@@ -23,7 +23,7 @@ from builder.publish.module_checks import read_modules
 from builder.publish.modulemd import select_streams
 from builder.publish.order import Role, role_of
 from builder.publish.record import RECORD
-from builder.publish.trees import RELEASE_FILE, STREAMS
+from builder.publish.trees import POOL_LINK, RELEASE_FILE, STREAMS
 from builder.store import Derived
 from builder.store.files import link_file
 from builder.tools.createrepo import read_repomd, write_metadata
@@ -142,7 +142,7 @@ def _write_metadata(
     for name, artifacts in selection.streams.items():
         tree = folder / STREAMS / name
         tree.mkdir(mode=0o755, parents=True)
-        (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
+        (tree / "Packages").symlink_to(POOL_LINK)
         written.append(write_metadata(tree, [places[a] for a in artifacts], None, epoch=epoch, derived=derived))
         link_file(generation.path / STREAMS / name / RELEASE_FILE, tree / RELEASE_FILE)
     record = json.loads((generation.path / RECORD).read_bytes())

@@ -26,6 +26,7 @@ from builder.store.files import link_file
 from builder.tools.createrepo import ListedPackage, write_metadata
 
 STREAMS = "streams"
+POOL_LINK = "../../Packages"  # from a tree to the RPMs of its generation
 RELEASE_FILE = f"{PackageKind.RELEASE.value}.rpm"
 
 
@@ -142,7 +143,7 @@ def write_trees(
     for part in content.streams:
         tree = folder / STREAMS / part.stream.name
         tree.mkdir(mode=0o755, parents=True)
-        (tree / "Packages").symlink_to(Path("..", "..", "Packages"))
+        (tree / "Packages").symlink_to(POOL_LINK)
         known, errata = {place(a): a.sha256 for a in part.artifacts}, updateinfo_of(content, part.stream.name)
         written.append(
             write_metadata(tree, list(known), None, epoch=epoch, updateinfo=errata, known=known, derived=derived)

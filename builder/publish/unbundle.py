@@ -10,15 +10,16 @@ from pathlib import Path
 from builder.errors import BundleError
 from builder.model.matrix import Delivery
 from builder.model.publication import Publication
-from builder.publish.bundle import FILES, POOL_LINK, BundledFile, Manifest, open_tar, trusted_manifest
+from builder.publish.bundle import FILES, BundledFile, Manifest, open_tar, trusted_manifest
 from builder.publish.clients import KEY_FILE, client_repository
 from builder.publish.content_checks import reuse_faults
 from builder.publish.generations import Generation, Repository, read_generation
+from builder.publish.in_flight import FORMER
 from builder.publish.integrity import verify_integrity
 from builder.publish.issue import files_below
 from builder.publish.manifest import MANIFEST, read_manifest, signature_name
 from builder.publish.record import RECORD
-from builder.publish.trees import STREAMS
+from builder.publish.trees import POOL_LINK, STREAMS
 from builder.publish.verify import verify_publication
 from builder.store.files import link_file, sync_path, sync_tree, write_atomic
 from builder.tools.gpg import fingerprint_of
@@ -161,6 +162,8 @@ def _renew(folder: Path, place: Path) -> None:
     if former is not None and read_manifest(former).sequence >= read_manifest(data).sequence:
         return
     names = {name for name, _entry in files_below(folder)}
+    if (folder / FORMER).is_file():  # it says which RPMs of others the manifest lists: they stay in a pool
+        write_atomic(place / FORMER, (folder / FORMER).read_bytes())
     for name in (*sorted(names), signature_name(data)):
         if not (place / name).exists():
             link_file(folder / name, place / name)

@@ -26,9 +26,9 @@ from builder.publish.errata_checks import errata_faults
 from builder.publish.faults import Fault, verify_error, within
 from builder.publish.location import Location, MissingFileError
 from builder.publish.module_checks import ModuleIndex, module_faults, read_modules
-from builder.publish.pool import Unchanged
 from builder.publish.record import RECORD
 from builder.publish.trees import RELEASE_FILE, StreamTree, read_named_streams, read_trees
+from builder.publish.unchanged import Unchanged
 from builder.store import Derived
 from builder.tools.createrepo import (
     ListedPackage,

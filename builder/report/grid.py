@@ -75,13 +75,14 @@ def rows_of(
     for cell in publication["cells"]:
         fields.setdefault((cell["kernel"], cell["branch"], cell["flavor"]), []).append(cell)
     rows = []
+    shared = shared_no_log(publication)
     for kernel in publication["kernels"]:
         row = []
         for column in columns:
             cells = fields.get((kernel["release"], column.branch, column.flavor), [])
             row.append(
                 [
-                    _entry(cell, publication, reasons)
+                    _entry(cell, publication, reasons, shared)
                     for cell in sorted(cells, key=lambda c: _AGE(c["driver"]), reverse=True)
                 ]
             )
@@ -95,13 +96,15 @@ def shared_no_log(publication: Mapping[str, Any]) -> str | None:
     return next(iter(found)) if len(found) == 1 else None
 
 
-def _entry(cell: Mapping[str, Any], publication: Mapping[str, Any], reasons: Reasons) -> Entry:
+def _entry(
+    cell: Mapping[str, Any], publication: Mapping[str, Any], reasons: Reasons, shared_no_log: str | None
+) -> Entry:
     offered = cell["outcome"] == "published"
     notes = []
     if cell["reason"]:
         notes.append(("note" if offered else "why", reasons.number(cell["reason"])))
     built_here = cell["outcome"] in ("published", "held", "failed")
-    if built_here and cell["no_log"] and cell["no_log"] != shared_no_log(publication):
+    if built_here and cell["no_log"] and cell["no_log"] != shared_no_log:
         notes.append(("no log", reasons.number(cell["no_log"])))
     facts = []
     if cell["built"]:

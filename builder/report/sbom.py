@@ -10,6 +10,7 @@ from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgori
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.contact import OrganizationalEntity
+from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
@@ -41,9 +42,11 @@ def sbom(release: DriverRelease) -> bytes:
     bom = Bom(components=[*packages, *sources])
     bom.metadata.component = driver
     bom.metadata.timestamp = datetime.fromtimestamp(release.epoch, UTC)
-    bom.register_dependency(driver, packages)
-    for package in packages:
-        bom.register_dependency(package, sources)
+    # All at once: the library's way of adding one walks all there are, and a release has a package for each kernel.
+    of_sources = [Dependency(ref=source.bom_ref) for source in sources]
+    of_packages = [Dependency(ref=package.bom_ref, dependencies=of_sources) for package in packages]
+    needs = [Dependency(ref=package.bom_ref) for package in packages]
+    bom.dependencies = [Dependency(ref=driver.bom_ref, dependencies=needs), *of_packages, *of_sources]
     digests = "\n".join(f"{p.nevra.filename} {p.sha256}" for p in release.packages)
     bom.serial_number = uuid5(_NAMESPACE, f"{driver.bom_ref.value}\n{digests}")
     document = json.loads(JsonV1Dot6(bom).output_as_string())

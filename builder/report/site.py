@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -136,7 +137,11 @@ def _publication(
             "no_log": None if log else why,
         }
         cells.append({**cell, **more})
-    kernels = [_kernel(kernel, cells) for kernel in document["kernels"]]
+    modules: defaultdict[str, list[str]] = defaultdict(list)  # when one was available, by kernel release
+    for cell in cells:
+        if cell["available"]:
+            modules[cell["kernel"]].append(cell["available"])
+    kernels = [_kernel(kernel, modules.get(kernel["release"], [])) for kernel in document["kernels"]]
     return {
         **document,
         "digest": publication.digest,
@@ -147,9 +152,8 @@ def _publication(
     }
 
 
-def _kernel(kernel: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    mine = [c["available"] for c in cells if c["kernel"] == kernel["release"] and c["available"]]
-    first = min(mine, default=None)
+def _kernel(kernel: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]:
+    first = min(modules, default=None)
     kernel = {"live": True, **kernel}
     return {**kernel, "first_module": first, "hours": _hours(kernel.get("published") or kernel.get("built"), first)}
 

@@ -6,6 +6,8 @@ Its bytes are part of a publication's content, so nothing in it may come from a 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from builder.model.gpu_generations import driven_by
@@ -28,6 +30,9 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
     """
     lifetimes = {branch.name: branch for branch in facts.branches}
     streams = sorted(facts.streams, key=lambda s: s.name)
+    rows: defaultdict[str, list[SupportRow]] = defaultdict(list)  # by kernel release
+    for row in facts.rows:
+        rows[row.kernel].append(row)
     return {
         "schema": SCHEMA,
         "module": facts.module,
@@ -64,7 +69,7 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
                 "live": kernel.live,
                 "eol": kernel.eol,
                 "leaves": kernel.leaves,
-                "streams": {stream.name: _offer(stream, kernel, facts) for stream in streams},
+                "streams": {stream.name: _offer(stream, kernel, rows[kernel.release]) for stream in streams},
             }
             for kernel in facts.kernels
         ],
@@ -97,15 +102,15 @@ def _stream(stream: SupportStream, facts: SupportFacts) -> dict[str, Any]:
     }
 
 
-def _offer(stream: SupportStream, kernel: SupportKernel, facts: SupportFacts) -> dict[str, Any]:
-    """What a host with this kernel gets from this stream."""
+def _offer(stream: SupportStream, kernel: SupportKernel, of_kernel: Sequence[SupportRow]) -> dict[str, Any]:
+    """What a host with this kernel, whose cells these are, gets from this stream."""
     if not stream.driver_versions:
         reason = stream.held[-1][1] if stream.held else "the stream carries no driver"
         return _state("held", None, None, reason)
     newest = stream.driver_versions[-1]
     if stream.kmods == Kmods.DKMS.value:
         return _state("dkms", newest, None, "built on the host by DKMS")
-    rows = [r for r in facts.rows if r.kernel == kernel.release and r.flavor == stream.flavor]
+    rows = [r for r in of_kernel if r.flavor == stream.flavor]
     mine = [r for r in rows if r.driver_version in stream.driver_versions]
     published = [r for r in mine if r.outcome is SupportOutcome.PUBLISHED]
     if published:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -46,13 +47,13 @@ def sync_tree(folder: Path) -> None:
     """fsync every regular file and folder below (and including) a folder."""
     for top, _folders, files in os.walk(folder):
         for name in files:
-            path = Path(top) / name
-            if path.is_file() and not path.is_symlink():
+            path = f"{top}/{name}"
+            if stat.S_ISREG(os.lstat(path).st_mode):
                 sync_path(path)
-        sync_path(Path(top))
+        sync_path(top)
 
 
-def sync_path(path: Path) -> None:
+def sync_path(path: Path | str) -> None:
     """fsync one file or folder."""
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -52,8 +52,11 @@ class Place(Protocol):
     def put(self, source: Path | bytes, name: str) -> None:
         """Make ``name`` these bytes, or those of a file, whatever it was before."""
 
-    def create(self, name: str, data: bytes) -> bool:
-        """Make ``name`` these bytes unless it is there: False then. Of several writers one succeeds."""
+    def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:
+        """Make ``name`` these bytes unless it is there: False then. Of several writers one succeeds.
+
+        Not ``lasting``: a power cut may take it as if it never was, but never a part of it.
+        """
 
 
 def open_place(url: str) -> Place:
@@ -132,7 +135,7 @@ class FolderPlace:
             sync_path(fresh)
             fresh.replace(target)  # its folder is not synced: what a power cut takes is put anew
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:
         """See Place."""
         target = self._root / name
         with _failures(target), self._fresh(target.parent) as fresh:
@@ -142,7 +145,8 @@ class FolderPlace:
                 os.link(fresh, target)
             except FileExistsError:
                 return False
-            sync_path(target.parent)
+            if lasting:
+                sync_path(target.parent)
             return True
 
     @contextmanager
@@ -271,7 +275,7 @@ class S3Place:
             else:
                 self._fs.put_file(str(source), self._at(name))
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:  # noqa: ARG002  it always lasts
         """See Place."""
         with self._failures(name):
             try:

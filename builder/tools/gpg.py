@@ -93,11 +93,11 @@ def private_home(gnupghome: Path | None = None) -> Iterator[Path]:
         yield home
     finally:
         with suppress(ToolError, InterruptedRunError):  # an agent ends with its program anyway
-            _stop_agent(home)
+            stop_agent(home)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _stop_agent(home: Path) -> None:
+def stop_agent(home: Path) -> None:
     """Ask the home's agent to end and see it gone, so that no process outlives the call."""
     connect = ("gpg-connect-agent", "--homedir", home, "--no-autostart")
     asked = run((*connect, "GETINFO pid", "KILLAGENT", "/bye"), timeout=30, ok=(0, 2))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builder.errors import ToolMissingError
-from builder.tools.gpg import Passphrase, SecretKey, fingerprint_of, frozen_clock, with_agent
+from builder.tools.gpg import Passphrase, SecretKey, fingerprint_of, frozen_clock, stop_agent, with_agent
 from builder.tools.packages import package_hint
 from builder.tools.run import run, which
 
@@ -31,7 +31,9 @@ def add_signatures(
     gpg = which("gpg")
     if gpg is None:
         raise ToolMissingError("gpg is not installed", hint=package_hint("gpg"))
-    for some in _batches(paths):
+    for number, some in enumerate(_batches(paths)):
+        if number:  # an agent outlives its program by up to a minute, and refuses a second one beside it
+            stop_agent(home)
         with passphrase.options() as (options, fds):
             extra = ("--no-options", "--batch", "--no-tty", "--trust-model", "always", *frozen_clock(epoch), *options)
             macros = {

@@ -88,7 +88,7 @@ def names(job: Job) -> set[str]:
 
 def size(job: Job) -> int:
     """Bytes of store, logs and generations, each inode once."""
-    tops = (job.work / "store", job.work / "logs", job.repo / ".generations")
+    tops = (job.work / "store", job.work / "logs", job.repo / ".generations", job.repo / ".pool")
     files = [p.lstat() for top in tops for p in top.rglob("*") if p.is_file() and not p.is_symlink()]
     return sum({(f.st_dev, f.st_ino): f.st_size for f in files}.values())
 

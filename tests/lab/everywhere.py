@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.publish.manifest import is_of_manifest
+from builder.publish.tree_files import own_files
 from builder.tools.machine import processors
 from builder.tools.run import which
 from tests.lab.client import BASE_URL
@@ -173,8 +174,8 @@ def _read(way: str) -> Outcome | None:
 
 def _digests(published: Path) -> dict[str, str]:
     """Of all but manifests and their signatures: they have a date."""
-    files = sorted(path for path in published.rglob("*") if path.is_file() and not is_of_manifest(path.name))
-    return {str(p.relative_to(published)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    files = sorted((name, path) for name, path in own_files(published.resolve()) if not is_of_manifest(path.name))
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files}
 
 
 def differences(outcomes: Sequence[Outcome]) -> list[str]:

@@ -24,7 +24,6 @@ def content_tree(publication: Path) -> dict[str, bytes]:
         tree = repomd.parents[1].relative_to(publication)
         own |= {(tree / record.href).as_posix() for record in read_repomd(repomd)}
     without = {FORMER, *(set(former_files(publication)) - own)}
-    files = {
-        path.relative_to(publication).as_posix(): path for path in sorted(publication.rglob("*")) if path.is_file()
-    }
+    there = (path for path in (*sorted(publication.rglob("*")), *listed_rpms(publication)) if path.is_file())
+    files = {path.relative_to(publication).as_posix(): path for path in there}
     return {name: p.read_bytes() for name, p in files.items() if name not in without and not is_of_manifest(name)}

@@ -45,22 +45,29 @@ def make_many(template: Path, folder: Path, numbers: Iterable[int]) -> list[Path
     """The template once for each number, in their order."""
     folder.mkdir(parents=True, exist_ok=True)
     data = template.read_bytes()
-    start = _LEAD + _header_size(data, _LEAD)
-    start += -start % 8
-    end = start + _header_size(data, start)
-    lead, signature, header, payload = data[:_LEAD], data[_LEAD:start], data[start:end], data[end:]
     made = []
     for number in numbers:
-        fresh = f"{number:05}".encode()
-        new_payload = payload.replace(MARK.encode(), fresh)
-        new_header = _redigest(header.replace(MARK.encode(), fresh), payload, new_payload, ("sha256",))
-        new_signature = _redigest(signature, header, new_header, ("sha256", "sha1"))
-        md5 = hashlib.md5(header + payload).digest()
-        new_signature = new_signature.replace(md5, hashlib.md5(new_header + new_payload).digest())
-        path = folder / template.name.replace(MARK, fresh.decode())
-        path.write_bytes(lead.replace(MARK.encode(), fresh) + new_signature + new_header + new_payload)
+        path = folder / template.name.replace(MARK, f"{number:05}")
+        path.write_bytes(renamed(data, MARK, f"{number:05}"))
         made.append(path)
     return made
+
+
+def renamed(rpm: bytes, old: str, new: str) -> bytes:
+    """An RPM with another text of the same length for ``old``, in its header and a payload that is not compressed."""
+    if len(old) != len(new):
+        raise ValueError(f"{new!r} is not as long as {old!r}")
+    was, now = old.encode(), new.encode()
+    start = _LEAD + _header_size(rpm, _LEAD)
+    start += -start % 8
+    end = start + _header_size(rpm, start)
+    lead, signature, header, payload = rpm[:_LEAD], rpm[_LEAD:start], rpm[start:end], rpm[end:]
+    new_payload = payload.replace(was, now)
+    new_header = _redigest(header.replace(was, now), payload, new_payload, ("sha256",))
+    new_signature = _redigest(signature, header, new_header, ("sha256", "sha1"))
+    md5 = hashlib.md5(header + payload).digest()
+    new_signature = new_signature.replace(md5, hashlib.md5(new_header + new_payload).digest())
+    return lead.replace(was, now) + new_signature + new_header + new_payload
 
 
 def _header_size(data: bytes, start: int) -> int:

@@ -20,6 +20,7 @@ from tests.tools.listed import content_tree
 from tests.tools.publishing import TERMS
 from tests.tools.stream_repository import STREAMS, WITH_MODULES, Repository
 from tests.tools.tampering import flip
+from tests.tools.unshared import copy_generation
 
 RELEASE = "nvidia-driver-release"
 WALK = ("r535", "r550-open", "r535-open-dkms", "r550", "r550-dkms", "r535-open", "r535")
@@ -257,7 +258,7 @@ def test_verify_looks_at_each_tree_and_names_the_fault(harm: str, repos: BranchR
     whole = (repos.repo / "el10/x86_64").resolve()
     assert look(whole, repos, tmp_path) == ()
     bad = tmp_path / "bad"
-    shutil.copytree(whole, bad, symlinks=True)
+    copy_generation(whole, bad)
     change, said = HARM[harm]
     change(bad / "streams/r550")
     faults = look(bad, repos, tmp_path)
@@ -276,7 +277,7 @@ def test_the_manifest_covers_all_trees(repos: BranchRepos, tmp_path: Path) -> No
     """One manifest for the pool and the metadata of every stream; one tree of another publication is a mixture."""
     keys = [repos.signer.public_key()]
     whole = tmp_path / "whole"
-    shutil.copytree(repos.publish().path, whole, symlinks=True)
+    copy_generation(repos.publish().path, whole)
     (tmp_path / "look").mkdir()
     report = verify_integrity(str(whole), keys, tmp_path / "look", now=TERMS.now)
     listed = {file.path for file in report.manifest.files}

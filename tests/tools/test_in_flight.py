@@ -21,6 +21,7 @@ from builder.publish.manifest import is_of_manifest
 from builder.tools.createrepo import read_primary, read_repomd
 from builder.tools.rpms import file_sha256
 from tests.need import need, need_root
+from tests.tools.listed import content_tree
 from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, put_path, sign_all, stream, two_streams
 from tests.tools.test_publish_client import Client
 
@@ -131,11 +132,13 @@ def test_a_rollback_leaves_clients_of_what_was_current_their_files_and_signs_not
     repo, link = tmp_path / "repo", tmp_path / "repo/lab9/x86_64"
     old = put_path(shop, only(shop, "535"), repo)
     own = {p: p.read_bytes() for p in old.rglob("*") if p.is_file()}
+    content = content_tree(old)
     new = named(put_path(shop, only(shop, "550"), repo))
     rollback(repo, "lab9", "x86_64")
     assert link.resolve() == old
     assert reachable(link, new)
     assert {p: p.read_bytes() for p in own} == own
+    assert content_tree(old) == content
     before = files(repo)
     put_path(shop, only(shop, "535"), repo)  # the same content again: nothing is linked or unlinked
     assert files(repo) == before

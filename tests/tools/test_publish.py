@@ -60,7 +60,8 @@ def _has_its_manifest(folder: Path) -> None:
     assert (folder / signature_name(data)).is_file()
     listed = {file.path: file.sha256 for file in read_manifest(data).files}
     there = {name: data for name, data in tree(folder).items() if name != FORMER and not is_of_manifest(name)}
-    assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in there.items()}
+    assert not there.keys() - listed.keys()
+    assert listed == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in listed}
 
 
 def test_a_publication_is_whole_for_a_client_and_lies_where_the_design_says(shop: Shop, tmp_path: Path) -> None:
@@ -132,6 +133,7 @@ def test_the_same_content_gives_the_same_bytes_wherever_it_is_published(shop: Sh
     second = put(shop, two_streams(copies), tmp_path / "two")
     assert first.digest == second.digest
     assert tree(first.path) == tree(second.path)
+    assert content_tree(first.path) == content_tree(second.path)
 
 
 def test_publishing_the_same_content_again_touches_nothing(shop: Shop, tmp_path: Path) -> None:
@@ -207,6 +209,7 @@ def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_
     old = put(shop, only_old(shop), before)
     shutil.copytree(before, tmp_path / "undisturbed", symlinks=True)
     undisturbed = put(shop, two_streams(shop.rpms), tmp_path / "undisturbed")
+    pooled = [path for path in (tmp_path / "undisturbed/.pool").rglob("*") if path.is_file()]
     signature = (undisturbed.path / "repodata/repomd.xml.asc").read_bytes()
 
     def quick(content: PublicationContent, repo: Path) -> Publication:
@@ -232,6 +235,7 @@ def test_a_crash_at_any_moment_leaves_a_whole_publication_and_the_next_run_ends_
             assert quick(two_streams(shop.rpms), repo).digest == undisturbed.digest
             assert content_tree(repo / "lab9/x86_64") == content_tree(undisturbed.path)
             assert list(repo.rglob(".tmp-*")) == []
+            assert {p.name for p in (repo / ".pool").rglob("*") if p.is_file()} == {p.name for p in pooled}
         shutil.rmtree(repo)
     # The switch is one moment: before it the old, from then on the new, and changes to the disk on both sides of it.
     assert [seen.count(digest) > 1 for digest in (old.digest, undisturbed.digest)] == [True, True]

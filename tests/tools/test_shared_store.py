@@ -387,7 +387,7 @@ def test_a_machine_with_a_history_brings_its_serials_along(site: Site, tmp_path:
 
 def test_a_storage_without_conditional_writes_is_refused(tmp_path: Path) -> None:
     class Careless(FolderPlace):
-        def create(self, name: str, data: bytes) -> bool:
+        def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:  # noqa: ARG002  as in Place
             self.put(data, name)
             return True
 

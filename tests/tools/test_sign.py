@@ -14,6 +14,7 @@ from builder.errors import InterruptedRunError, SignError
 from builder.model.cells import Artifact
 from builder.sign import Signer, new_key
 from builder.sign import signer as signer_module
+from builder.tools import rpmsign
 from builder.tools.gpg import detached_fault, private_home
 from builder.tools.rpms import file_sha256
 from builder.tools.rpmsign import checksig_fault, signature_faults
@@ -53,9 +54,12 @@ def test_signed_copies_verify_and_the_originals_stay_as_they_were(
     assert set(signature_faults([r.path for r in rpms], [signer.public_key()], aside).values()) == {"not signed"}
 
 
-def test_signing_twice_gives_the_same_bytes(home: Path, rpms: list[Artifact], tmp_path: Path) -> None:
+def test_signing_twice_gives_the_same_bytes_in_any_number_of_calls(
+    home: Path, rpms: list[Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = []
-    for name in ("first", "second"):
+    for name, at_once in (("first", len(rpms)), ("second", 1)):
+        monkeypatch.setattr(rpmsign, "_BATCH", at_once)
         (tmp_path / name).mkdir()
         signer = Signer.open(home)
         runs.append(signer.sign_rpms(rpms, tmp_path / name, epoch=EPOCH))

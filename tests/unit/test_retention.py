@@ -45,6 +45,14 @@ def test_a_file_with_two_names_is_counted_once_and_freed_when_its_last_name_goes
     assert decide(elsewhere)["linked"].frees == 0
 
 
+def test_a_file_that_generations_share_is_freed_when_all_of_them_go() -> None:
+    signed = stored("signed", age=40, files=((1, 10, 2),))  # in the store and in a pool
+    one, two = (stored(name, age=40, files=((1, 10, 3),)) for name in ("one", "two"))  # as if each had its own link
+    assert sum(fate.frees for fate in decide(signed, one, two).values()) == 10
+    for stays in ("signed", "one", "two"):
+        assert sum(fate.frees for fate in decide(signed, one, two, kept=(stays,)).values()) == 0
+
+
 def test_a_largest_size_takes_what_was_unused_longest_and_never_what_is_referred_to() -> None:
     items = [stored(str(age), age=age, files=((age, 10, 1),)) for age in (1, 2, 3, 4)]
     found = decide(*items, kept=("4",), max_size=25)

@@ -85,6 +85,7 @@ class ToolError(RepobuildError):
     exit_code = 5
     code = "tool"
     signal: int = 0  # that ended it; 0: it ended by itself
+    returncode: int = 0  # the program's; negative where a signal ended it
 
 
 class ToolMissingError(ToolError):

@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from builder.build.contract import RECIPE
-from builder.build.failures import disk_full, evidence
+from builder.build.failures import disk_full, evidence, killed, says_killed
 from builder.build.inner_root import ROOT
-from builder.build.job import BuildJob, RootJob, read_failure, write_job
+from builder.build.job import FULL, BuildJob, RootJob, read_failure, write_job
 from builder.build.memory import in_memory_or_on_disk
 from builder.build.roots import Roots
 from builder.errors import (
-    BuildKilledError,
     BuildrootError,
     BuildTimeoutError,
     RepobuildError,
@@ -36,9 +35,6 @@ from builder.tools.run import run, tail, which
 FORMAT = 1  # of base roots; a new number makes all of them again
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 60.0  # seconds beyond the build's own timeout for setting up and collecting
-# What util-linux's unshare says, with exit code 1, when SIGKILL has ended what it started: it wants to end likewise and
-# cannot set that signal's handler (sys-utils/unshare.c).
-_KILLED = "unshare: sigprocmask unblock failed"
 _TOOLS = ("unshare", "setpriv", "chroot", "dnf", "rpm")
 
 
@@ -151,20 +147,17 @@ def _run_inside(verb: str, job: RootJob | BuildJob, tmp: Path, *, network: bool,
         raise
     except ToolError as exc:
         failure = read_failure(path.with_suffix(".failure"))
-        raise (failure or _broken(job, log, exc.signal)) from exc
+        raise (failure or _broken(job, log, exc)) from exc
 
 
-def _broken(job: RootJob | BuildJob, log: Path, number: int) -> RepobuildError:
+def _broken(job: RootJob | BuildJob, log: Path, ended: ToolError) -> RepobuildError:
     """No failure was written: somebody killed it, the kernel refused a mount, or the inner side has a bug."""
     lines = tail(log, 30)
     subject = job.subject if isinstance(job, BuildJob) else job.chroot.name
-    if number == signal.SIGKILL or (lines and _KILLED in lines[-1]):
-        return BuildKilledError(
-            f"{subject}: the build was killed (SIGKILL)",
-            details=lines,
-            hint="the kernel's log says whether memory was short (dmesg); if so, run fewer at a time: --jobs",
-            log=job.resultdir / "build.log" if isinstance(job, BuildJob) else job.log,
-        )
+    if ended.returncode == FULL:
+        return disk_full(subject, [f"{log.parent}: no room for what was said"], log)
+    if ended.signal == signal.SIGKILL or says_killed(lines):
+        return killed(subject, lines, job.resultdir / "build.log" if isinstance(job, BuildJob) else job.log)
     if any("No space left on device" in line for line in lines):
         return disk_full(subject, evidence(lines), log)
     return BuildrootError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from builder.errors import (
     BuildDependencyError,
     BuildError,
+    BuildKilledError,
     BuildrootError,
     DiskFullError,
     RepobuildError,
@@ -32,6 +35,10 @@ _FIRST = re.compile(
     r"(?:^|[\s:])(?:fatal )?error:|^error: |\*\*\* \[|Bailing out!|No such file or directory$|command not found",
     re.IGNORECASE,
 )
+# What util-linux's unshare says, with exit code 1, when SIGKILL has ended what it started: it wants to end likewise and
+# cannot set that signal's handler (sys-utils/unshare.c).
+_KILLED = "unshare: sigprocmask unblock failed"
+_ROOM = 64 << 10  # bytes: with fewer a log may have lost its last lines
 _LAST_LINES = 12
 _FIRST_LINES = 3
 _SEARCHED = 4000  # lines from the end of a build log: the first error of a parallel make is not far above its end
@@ -40,7 +47,7 @@ _SEARCHED = 4000  # lines from the end of a build log: the first error of a para
 def dependency_failure(subject: str, log: Path, said: Sequence[str] | None = None) -> RepobuildError:
     """What dnf's log says of build requirements it could not install; ``said``: its words, where a log has more."""
     lines = [line.strip() for line in said or tail(log, 60)]
-    full = [line for line in lines if _FULL.search(line)]
+    full = says_full(lines) or no_room(log)
     if full:
         return disk_full(subject, full, log)
     refused = _not_had(subject, lines, log)
@@ -77,7 +84,7 @@ def _said(words: Sequence[str]) -> str:
 def root_failure(subject: str, log: Path, said: Sequence[str] | None = None) -> RepobuildError:
     """What dnf's log says of a base root that could not be made; ``said`` as above."""
     lines = [line.strip() for line in said or tail(log, 60)]
-    full = [line for line in lines if _FULL.search(line)]
+    full = says_full(lines) or no_room(log)
     if full:
         return disk_full(subject, full, log)
     told = [line for line in lines if _DOWNLOAD.search(line) or _UNTRUSTED.search(line) or _MISSING.search(line)]
@@ -94,7 +101,7 @@ def root_failure(subject: str, log: Path, said: Sequence[str] | None = None) -> 
 def rpmbuild_failure(subject: str, what: str, log: Path) -> RepobuildError:
     """What a build log says: the first errors, then the last lines."""
     lines = tail(log, _SEARCHED)
-    full = [line for line in lines[-400:] if _FULL.search(line)]
+    full = says_full(lines[-400:]) or no_room(log)
     if full:
         return disk_full(subject, full, log)
     return BuildError(f"{subject}: {what}{_headline(lines)}", details=evidence(lines), log=log)
@@ -103,6 +110,35 @@ def rpmbuild_failure(subject: str, what: str, log: Path) -> RepobuildError:
 def says_full(lines: Sequence[str]) -> list[str]:
     """Those that tell of a full disk."""
     return [line for line in lines if _FULL.search(line)]
+
+
+def no_room(log: Path) -> list[str]:
+    """That the disk of a log is full, none where it is not: then nobody's words found a place in it."""
+    try:
+        free = shutil.disk_usage(log.parent).free
+    except OSError:
+        return []
+    return [f"{log.parent}: {free} bytes are free"] if free < _ROOM else []
+
+
+def says_killed(lines: Sequence[str]) -> bool:
+    """Whether the last line is unshare's about a SIGKILL."""
+    return bool(lines) and _KILLED in lines[-1]
+
+
+def killed(subject: str, lines: Sequence[str], log: Path) -> BuildKilledError:
+    """Somebody, as a rule the kernel, killed what built."""
+    return BuildKilledError(
+        f"{subject}: the build was killed (SIGKILL)",
+        details=lines,
+        hint="the kernel's log says whether memory was short (dmesg); if so, run fewer at a time: --jobs",
+        log=log,
+    )
+
+
+def is_full(exc: OSError) -> bool:
+    """Whether the kernel refused to write for want of space."""
+    return exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def evidence(lines: Sequence[str]) -> tuple[str, ...]:

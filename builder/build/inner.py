@@ -11,15 +11,16 @@ import socket
 import sys
 from pathlib import Path
 
+from builder.build.failures import is_full
 from builder.build.inner_build import build
 from builder.build.inner_root import make_root
-from builder.build.job import read_build_job, read_root_job, write_failure
+from builder.build.job import FULL, read_build_job, read_root_job, write_failure
 from builder.errors import RepobuildError
 from builder.tools.rpmbuild import BUILD_HOST
 
 
 def main(argv: list[str]) -> int:
-    """Do one job; 0 when it is done, 1 when its failure was written."""
+    """Do one job; 0 when it is done, 1 when its failure was written, FULL where the disk has no room for that."""
     verb, name = argv
     path = Path(name)
     # Process 1 ignores signals it has no handler for; leaving at once lets the kernel end everything else.
@@ -32,9 +33,23 @@ def main(argv: list[str]) -> int:
         else:
             build(read_build_job(path))
     except RepobuildError as exc:
-        write_failure(exc, path.with_suffix(".failure"))
-        return 1
+        return _tell(exc, path)
+    except OSError as exc:
+        if not is_full(exc):
+            raise
+        return FULL
     return 0
+
+
+def _tell(failure: RepobuildError, path: Path) -> int:
+    """Write a failure beside its job, for the other side; returns the exit code."""
+    try:
+        write_failure(failure, path.with_suffix(".failure"))
+    except OSError as exc:
+        if not is_full(exc):
+            raise
+        return FULL
+    return 1
 
 
 if __name__ == "__main__":

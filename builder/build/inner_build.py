@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from builder.build.failures import dependency_failure, rpmbuild_failure
+from builder.build.failures import dependency_failure, disk_full, is_full, rpmbuild_failure
 from builder.build.inner_layers import layer
 from builder.build.inner_root import CACHE, ROOT
 from builder.build.job import BuildJob
@@ -228,6 +228,8 @@ def build(job: BuildJob) -> None:
         try:
             this.collect()
         except OSError as exc:
+            if is_full(exc):
+                raise disk_full(job.subject, [str(exc)], this.build_log) from exc
             raise BuildError(f"{job.subject}: the RPMs cannot be taken out: {exc}", log=this.build_log) from exc
 
 

@@ -17,6 +17,7 @@ from builder.errors import (
 )
 from builder.model.matrix import Chroot, RepositoryRef
 
+FULL = 28  # exit code of the inner side when its disk has no room for its failure: ENOSPC, as Linux numbers it
 _FAILURES: dict[str, type[RepobuildError]] = {
     kind.code: kind
     for kind in (

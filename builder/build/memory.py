@@ -15,7 +15,8 @@ _MEMORY_FROM = 6 << 30  # bytes of available memory: below, builds work on the d
 def in_memory_or_on_disk(resultdir: Path, memory: int | None, build: Callable[[int], None]) -> None:
     """Call ``build`` with the bytes of memory it may use, and again with 0 (the disk) when that was not enough.
 
-    ``memory`` None: half of what is available; 0: the disk only. The resultdir is emptied in between.
+    ``memory`` None: half of what is available; 0: the disk only. The resultdir is emptied in between, and has no RPM
+    where the build fails.
     """
     size = spare_memory() if memory is None else memory
     if size:
@@ -26,7 +27,12 @@ def in_memory_or_on_disk(resultdir: Path, memory: int | None, build: Callable[[i
                 remove_tree(leftover)
         else:
             return
-    build(0)
+    try:
+        build(0)
+    except BaseException:
+        for half in resultdir.glob("*.rpm"):
+            half.unlink()
+        raise
 
 
 def spare_memory(builds: int = 1) -> int:

@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import pwd
+import shlex
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from builder.build.contract import RECIPE
+from builder.build.failures import killed
 from builder.build.memory import in_memory_or_on_disk
-from builder.build.mock_logs import failure, init_failure, stopped_by
+from builder.build.mock_logs import failure, init_failure, stopped_by, was_killed
 from builder.build.roots import Roots, write_root
 from builder.errors import (
     BuildError,
@@ -34,7 +37,7 @@ from builder.store import Store
 from builder.tools.confine import namespaces
 from builder.tools.dnf import dbpath
 from builder.tools.repomd import is_local, repository_state
-from builder.tools.rpmbuild import installed_packages, reproducible_macros
+from builder.tools.rpmbuild import installed_packages, installed_query, listed_packages, reproducible_macros
 from builder.tools.run import run, tail, which
 
 FORMAT = 1  # of what is kept of a root; a new number makes all of them again
@@ -50,12 +53,15 @@ _NOBODY = "nobody"  # who mock becomes where it was not called through sudo
 # finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
 _INSIDE = Path("/boot")
 _IN_SCRATCH = ("sh", "-c", f'mount --bind "$1" {_INSIDE} && cd {_INSIDE} && shift && exec "$@"', "sh")
+# Not mock's plugin: its mount ends with the mock that made it, before anybody could ask the root what is in it.
+_IN_MEMORY = ("sh", "-c", f'mount -t tmpfs -o "$1" root {_INSIDE / LIB} && shift && exec "$@"', "sh")
 # dnf needs the network where a repository is remote, what it builds must not have it. mock takes it away only with
 # systemd-nspawn, so requirements are installed first; then mock itself runs without.
 _INSTALL = 'mock "$@" --installdeps "$srpm"'
 _BUILD = 'exec unshare -n -- mock "$@" --offline --no-clean --rebuild "$srpm"'
 _TWO_STEPS = ("sh", "-c", f"srpm=$1; shift; {_INSTALL} && {_BUILD}", "mock")
-_LOGS = ("build.log", "root.log", "state.log", "installed_pkgs.log")
+_PACKAGES = "installed_pkgs.log"
+_LOGS = ("build.log", "root.log", "state.log", _PACKAGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +112,8 @@ class MockBuilder:
             code = _mock(call, ["--init"], network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
             _keep(call, logs, ("root.log", "state.log"))
             if code:
+                if was_killed(code, call.log):
+                    raise killed(chroot.name, tail(call.log), logs / "root.log")
                 raise init_failure(chroot.name, code, logs / "root.log", call.log)
             packages = installed_packages(call.scratch / LIB / _root_name(chroot) / "root", dbpath(chroot))
             shutil.copytree(call.scratch / CACHE, folder / CACHE, symlinks=True)
@@ -121,8 +129,6 @@ class MockBuilder:
                 "rpmbuild_timeout": int(request.timeout),
                 "environment": {"SOURCE_DATE_EPOCH": str(request.source_date_epoch)},
                 "macros": {f"%{name}": value for name, value in _macros(request).items()},
-                "plugin_conf": {"tmpfs_enable": bool(memory)},
-                "tmpfs": memory,
             }
             call = self._call(tmp, chroot, settings)
             # Links: mock takes its caches as they are, and writes new files beside them.
@@ -131,13 +137,16 @@ class MockBuilder:
             timeout = request.timeout + _GRACE
             shutil.copyfile(request.srpm, call.scratch / request.srpm.name)
             srpm = str(_INSIDE / request.srpm.name)
-            unique = ("--uniqueext", uuid.uuid4().hex)
+            unique = uuid.uuid4().hex
+            around = (*_in_memory(memory), *_listing(chroot, unique))
+            words = ["--uniqueext", unique]
             try:
                 if is_local(chroot):
-                    code = _mock(call, [*unique, "--rebuild", srpm], network=False, timeout=timeout)
+                    script = (*around, "mock")
+                    code = _mock(call, [*words, "--rebuild", srpm], network=False, timeout=timeout, script=script)
                 else:
-                    steps = (*_TWO_STEPS, srpm)
-                    code = _mock(call, unique, network=True, timeout=timeout, script=steps)
+                    steps = (*around, *_TWO_STEPS, srpm)
+                    code = _mock(call, words, network=True, timeout=timeout, script=steps)
             except ToolTimeoutError as exc:
                 _keep(call, request.resultdir, _LOGS)
                 raise _timed_out(request, tail(call.log)) from exc
@@ -150,6 +159,8 @@ class MockBuilder:
         state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
         if code == _TIMED_OUT:
             raise _timed_out(request, tail(result / "build.log"))
+        if was_killed(code, call.log):
+            raise killed(request.unit_id, tail(call.log), result / "build.log")
         stopped = stopped_by(code, call.log)
         if stopped is not None:
             raise BuildrootError(
@@ -160,6 +171,12 @@ class MockBuilder:
             )
         if code or not state.rstrip().endswith("Finish: run"):
             raise failure(request.unit_id, code, state, result, call.log)
+        packages = listed_packages((result / _PACKAGES).read_text())
+        if not packages:
+            raise BuildrootError(
+                f"{request.unit_id}: the packages of its root cannot be listed", details=tail(call.log), log=call.log
+            )
+        (result / _PACKAGES).write_text("".join(f"{line}\n" for line in packages))
         rpms = sorted(path for path in (call.scratch / RESULT).glob("*.rpm") if path.is_file())
         if not any(not path.name.endswith(".src.rpm") for path in rpms):
             raise BuildError(f"{request.unit_id}: mock ended well but made no RPM", log=result / "build.log")
@@ -212,7 +229,6 @@ def _root_name(chroot: Chroot) -> str:
 
 def _overrides(chroot: Chroot, settings: dict[str, object]) -> str:
     """What this call sets whatever the distribution's template says, as mock reads it: Python."""
-    memory = settings.pop("tmpfs", 0)
     lines = [
         "",
         "# Of this call.",
@@ -228,8 +244,8 @@ def _overrides(chroot: Chroot, settings: dict[str, object]) -> str:
         "config_opts['plugin_conf']['ccache_enable'] = False",
         "config_opts['plugin_conf']['root_cache_enable'] = True",
         "config_opts['plugin_conf']['root_cache_opts']['age_check'] = False",
-        "config_opts['plugin_conf']['package_state_enable'] = True",
-        f"config_opts['plugin_conf']['tmpfs_opts'] = {_tmpfs(memory)!r}",
+        "config_opts['plugin_conf']['package_state_enable'] = False",  # not every mock says which bytes a package has
+        "config_opts['plugin_conf']['tmpfs_enable'] = False",
     ]
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -239,8 +255,15 @@ def _overrides(chroot: Chroot, settings: dict[str, object]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tmpfs(memory: object) -> dict[str, object]:
-    return {"required_ram_mb": 0, "max_fs_size": str(memory), "mode": "0755", "keep_mounted": True}
+def _in_memory(size: int) -> tuple[str, ...]:
+    """Words that run a program with the folder of the root in so many bytes of memory; none for the disk."""
+    return (*_IN_MEMORY, f"size={size},mode=755,uid={_user().pw_uid}") if size else ()
+
+
+def _listing(chroot: Chroot, unique: str) -> tuple[str, ...]:
+    """Words that run a program and, when it ended well, list the packages of the root that it left."""
+    query = installed_query(_INSIDE / LIB / f"{_root_name(chroot)}-{unique}" / "root", dbpath(chroot))
+    return ("sh", "-c", f'"$@" || exit; {shlex.join(query)} > {_INSIDE / RESULT / _PACKAGES}; exit 0', "sh")
 
 
 def _macros(request: BuildRequest) -> dict[str, str]:
@@ -263,7 +286,7 @@ def _mock(
     environment = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "HOME": str(_INSIDE)}
     argv = [*namespaces(network=network), *_IN_SCRATCH, str(call.scratch), *script]
     argv += ["-r", str(_INSIDE / CONFIG), "--resultdir", str(_INSIDE / RESULT), *words]
-    return run(argv, timeout=timeout, log=call.log, env=environment, ok=range(256)).returncode
+    return run(argv, timeout=timeout, log=call.log, env=environment, ok=(*range(256), -signal.SIGKILL)).returncode
 
 
 def _keep(call: _Call, target: Path, names: Sequence[str]) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 from builder.build.failures import (
     dependency_failure,
     disk_full,
     evidence,
+    no_room,
     root_failure,
     rpmbuild_failure,
     says_full,
+    says_killed,
 )
 from builder.errors import BuildrootError, BuildrootLockedError, RepobuildError
 from builder.tools.run import tail
 
 _LOCKED = 60  # and when another mock works in the same root
+_SHELL = 128  # what a shell adds to the number of a signal that ended what it ran
 _STOPPED = {7: "SIGINT", 143: "SIGTERM"}  # and when somebody else ended it
 _SIGNAL = re.compile(r"Received signal (SIG\w+) activating")  # said before a command that it ended makes that 1
 _PREFIX = re.compile(r"^[A-Z]+ [\w.]+:\d+:\s+")  # of a line of root.log
@@ -40,11 +44,16 @@ def init_failure(subject: str, code: int, root_log: Path, log: Path) -> Repobuil
     if code in (20, 30) and root_log.is_file() and root_log.stat().st_size:
         return root_failure(subject, root_log, _last_words(root_log))
     lines = tail(log, 40)
-    if full := says_full((*lines, *tail(root_log, 40))):  # tar's, when it unpacks the root: exit code 2
+    if full := says_full((*lines, *tail(root_log, 40))) or no_room(log):  # tar's, when it unpacks the root: exit code 2
         return disk_full(subject, full, root_log)
     said = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "no word")
     kind = BuildrootLockedError if code == _LOCKED else BuildrootError
     return kind(f"{subject}: mock ended with {code}: {said}", details=evidence(lines), log=log)
+
+
+def was_killed(code: int, log: Path) -> bool:
+    """Whether SIGKILL ended mock, the shell around it or their namespace."""
+    return code in (-signal.SIGKILL, _SHELL + signal.SIGKILL) or says_killed(tail(log, 1))
 
 
 def stopped_by(code: int, log: Path) -> str | None:

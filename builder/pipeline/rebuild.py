@@ -8,56 +8,53 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from builder.errors import SelectionError, VerifyError
+from builder.errors import RepobuildError, SelectionError, VerifyError
 from builder.model.cells import BuildResult, Unit
 from builder.model.modules import BuiltModules, PackedModule
 from builder.model.sources import KernelObject
 from builder.pack import pack_modules, unpack_module
 from builder.pipeline.events import Listener
-from builder.pipeline.hermetic import hermetic
+from builder.pipeline.hermetic import Former, find_former, hermetic
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import find_modules, packed_sources, rpmbuild
 from builder.pipeline.open_tree import find_open_trees, look_at_all
 from builder.pipeline.settings import Settings
-from builder.pipeline.specs import Job, make_job
-from builder.pipeline.workshop import Workshop, known, make_buildroots, source_id
+from builder.pipeline.specs import Job, inputs_of, make_job
+from builder.pipeline.workshop import Workshop, known, make_buildroots, source_id, sources_of
+from builder.plan.changes import describe_changes
 from builder.qualify import section_differences
 from builder.render import MODULES_FOLDER, objects_of
-from builder.store import LOCK_FILE, write_answers
+from builder.store import read_installed, write_answers
 from builder.tools.rpms import file_sha256
-
-_INSTALLED = "installed_pkgs.log"
 
 
 def rebuild_cell(settings: Settings, cell_id: str, listener: Listener, *, locked: bool = False) -> dict[str, str]:
     """Compile, pack and sign a cell again; returns the sha256 of each module and RPM by name, all as before.
 
-    With ``locked``, in a root of exactly the packages that its lock names, made anew and without any other repository.
+    With ``locked`` it is the newest build of the cell, in a root of exactly the packages that its lock names, made anew
+    and without any other repository; else the build in the root of the repositories' present state.
 
-    Raises VerifyError that names what differs and where, SelectionError for no such cell or one that was not built.
-    Nothing in the store is changed.
+    Raises VerifyError that names what differs and where, SelectionError for no such cell, or one that was not built
+    from what matrix and streams say now. Nothing that is in the store is changed.
     """
     shop = open_workshop(settings, listener)
-    with shop.store:
+    with shop.store, ExitStack() as stack:
         look_at_all(shop)
         unit = _find(shop, cell_id)
-        if known(shop.facts.sources.get(source_id(unit))):
-            make_buildroots(shop, (unit,))
-            find_open_trees(shop)
-        job = make_job(shop, unit, record=False)
-        built = find_modules(shop, job) if job else None
-        result = shop.store.result(job.key) if job else None
-        if job is None or built is None or result is None:
-            raise SelectionError(
-                f"{cell_id}: was not built from the present sources and buildroot, so there is nothing to compare with",
-                hint=f"repobuild build --select '{cell_id}'",
-            )
+        former: Former | None
+        if locked:
+            shop, former = stack.enter_context(hermetic(shop, unit))
+        else:
+            if known(shop.facts.sources.get(source_id(unit))):
+                make_buildroots(shop, (unit,))
+                find_open_trees(shop)
+            former = find_former(shop, unit)
+        job = _job(shop, unit)
+        built, result = find_modules(shop, job), shop.store.result(job.key)
+        if built is None or result is None:
+            raise _other(shop, job, former, locked=locked)
         shop.tell("build", cell_id, "started", "a second time")
-        with ExitStack() as stack:
-            if locked:
-                tmp = stack.enter_context(shop.store.tmp())
-                shop, job = stack.enter_context(hermetic(shop, job, built.folder / LOCK_FILE, tmp))
-            found, faults = _compare(shop, job, built, result, locked=locked)
+        found, faults = _compare(shop, job, built, result, locked=locked)
     if faults:
         raise VerifyError(f"{cell_id}: the second build differs from the first", details=faults)
     return found
@@ -70,6 +67,44 @@ def _find(shop: Workshop, cell_id: str) -> Unit:
         hint = f"did you mean {', '.join(near)}?" if near else "repobuild cells lists them"
         raise SelectionError(f"{cell_id}: no such cell in this matrix", hint=hint)
     return cells[cell_id]
+
+
+def _job(shop: Workshop, unit: Unit) -> Job:
+    """What a build of the cell is made from; raises what stands in the way of knowing it."""
+    kernel = unit.cell.kernel.release if unit.cell else ""
+    facts = shop.facts
+    buildroot = facts.buildroots.get(shop.chroot(unit).name)
+    for fact in (sources_of(shop, unit), buildroot, facts.kernels.get((unit.distribution.name, kernel))):
+        if isinstance(fact, RepobuildError):
+            raise fact
+    job = make_job(shop, unit, record=False)
+    if job is None:
+        raise SelectionError(
+            f"{unit.id}: its sources are not in the store, so nothing can be built of them",
+            hint=f"repobuild fetch --select '{unit.id}'",
+        )
+    return job
+
+
+def _other(shop: Workshop, job: Job, former: Former | None, *, locked: bool) -> SelectionError:
+    """There is no build from what the job is made from; says what the newest one was made from instead."""
+    cell = job.unit.id
+    if former is None:
+        changes: tuple[str, ...] = ()
+    else:
+        changes = describe_changes(former.inputs, inputs_of(shop, job, serial=former.inputs.serial))
+    if locked:
+        text, hint = "sources", "build it again with the matrix, streams and driver sources that it was built from"
+    elif former is not None and former.lock is not None:
+        text = "sources and buildroot"
+        hint = "--hermetic makes the root that the newest build had, whatever the repositories have now"
+    else:
+        text, hint = "sources and buildroot", f"repobuild build --select '{cell}'"
+    return SelectionError(
+        f"{cell}: was not built from the present {text}, so there is nothing to compare with",
+        details=changes,
+        hint=hint,
+    )
 
 
 def _compare(
@@ -105,10 +140,13 @@ def _compare(
 
 
 def _root_differences(before: Path, now: Path) -> Iterator[str]:
-    """Packages that were in one root only; the list is rpm's own, with the MD5 of each."""
-    old, new = (set((folder / _INSTALLED).read_text().splitlines()) for folder in (before, now))
-    yield from (f"the root had {line.split()[0]} before, not now" for line in sorted(old - new))
-    yield from (f"the root has {line.split()[0]} now, not before" for line in sorted(new - old))
+    """Packages that were in one root only, or with other bytes; the lists are rpm's own."""
+    old, new = read_installed(before), read_installed(now)
+    yield from (f"the root had {nevra} before, not now" for nevra in sorted(old.keys() - new.keys()))
+    yield from (f"the root has {nevra} now, not before" for nevra in sorted(new.keys() - old.keys()))
+    for nevra in sorted(old.keys() & new.keys()):
+        if None not in (old[nevra], new[nevra]) and old[nevra] != new[nevra]:
+            yield f"the root has other bytes of {nevra} now"
 
 
 def _differences(old: PackedModule, new: PackedModule, objects: tuple[KernelObject, ...], tmp: Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ from builder.pipeline.specs import exists, make_job
 from builder.pipeline.workshop import Workshop, known
 from builder.plan.retention import DAY, decide_fates, size_of
 from builder.publish import Generation, Repository, find_generation, read_generation, shared_rpms
-from builder.store import describe_stored, list_contents, read_result
+from builder.store import describe_stored, list_contents, read_result, read_root_lock
 
 KEEP_DAYS = 30.0
 _Marks = dict[tuple[str, str], Kept]
@@ -55,6 +55,7 @@ def free_space(
         results = _results(contents)
         marks |= _mark_published(contents, staying, results)
         marks |= _mark_matrix(shop, contents)
+        marks |= _mark_locked(contents, marks, now - keep_days * DAY)
         everything = (*(item for item, _ in generations), *contents)
         fates = decide_fates(everything, marks, now=now, keep_days=keep_days, max_size=max_size)
         since = now - keep_days * DAY
@@ -189,6 +190,18 @@ def _mark_unread(shop: Workshop, contents: Sequence[Stored]) -> _Marks:
         elif item.kind in ("prepared", "trees", "conftest") and unread:
             marks[item.kind, item.name] = Kept(reason=f"there is no current buildroot of {unread[0]} to ask")
     return marks
+
+
+def _mark_locked(contents: Sequence[Stored], marks: _Marks, since: float) -> _Marks:
+    """RPMs that a hermetic rebuild fetched, as long as modules stay that name them in their lock."""
+    rpms = {item.name for item in contents if item.kind == "sources" and item.about.endswith(".rpm")}
+    found: _Marks = {}
+    for item in contents if rpms else ():
+        if item.kind == "modules" and ((item.kind, item.name) in marks or item.used > since):
+            locked = {package.sha256 for package in read_root_lock(item.path) or ()}
+            kept = Kept(reason=f"in the buildroot lock of {item.about}")
+            found |= {("sources", sha256): kept for sha256 in rpms & locked}
+    return found
 
 
 def _newest(contents: Sequence[Stored]) -> dict[tuple[str, str], Stored]:

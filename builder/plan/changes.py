@@ -68,7 +68,7 @@ def _buildroot(old: Inputs, new: Inputs) -> Iterator[str]:
     if old.parts.buildroot == new.parts.buildroot:
         return
     yield f"buildroot: {_short(old.parts.buildroot)} → {_short(new.parts.buildroot)}"
-    yield from _packages(old.packages, new.packages)
+    yield from describe_packages(old.packages, new.packages)
 
 
 def _requirements(old: Inputs, new: Inputs) -> Iterator[str]:
@@ -76,10 +76,11 @@ def _requirements(old: Inputs, new: Inputs) -> Iterator[str]:
     before, now = (dict(i.modules.parts).get("requirements", "") if i.modules else "" for i in (old, new))
     if before != now:
         yield f"build requirements: {_short(before) or 'none'} → {_short(now) or 'none'}"
-        yield from _packages(old.requirements, new.requirements)
+        yield from describe_packages(old.requirements, new.requirements)
 
 
-def _packages(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+def describe_packages(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    """What is another in a list of "NEVRA digest" lines, a line a package."""
     before, now = _by_package(old), _by_package(new)
     for name in sorted(before.keys() | now.keys()):
         was, is_ = before.get(name, {}), now.get(name, {})

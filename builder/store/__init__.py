@@ -10,7 +10,7 @@ from builder.store.inputs import read_inputs, write_inputs
 from builder.store.ledger import Failure
 from builder.store.places import Place, PlaceError, open_place
 from builder.store.results import read_result
-from builder.store.root_lock import LOCK_FILE, write_root_lock
+from builder.store.root_lock import LOCK_FILE, read_installed, read_root_lock, write_root_lock
 from builder.store.shared import SharedStore
 from builder.store.store import Store
 
@@ -32,7 +32,9 @@ __all__ = [
     "open_place",
     "os_failure",
     "read_inputs",
+    "read_installed",
     "read_result",
+    "read_root_lock",
     "remove_tree",
     "sync_tree",
     "write_answers",

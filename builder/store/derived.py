@@ -35,7 +35,10 @@ class Derived:
                 return
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                 path.with_name(name).unlink(missing_ok=True)
-            self._db = _open(path)
+            try:
+                self._db = _open(path)
+            except sqlite3.Error:  # no place for it: the next time
+                self._db = _open(None)
 
     def close(self) -> None:
         """Close the file."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import RLock
+
+from builder.store.databases import told
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS costs (
@@ -46,13 +50,20 @@ class Attempt:
 class History:
     """Rows on the ledger's connection; each write is a transaction of its own."""
 
-    def __init__(self, db: sqlite3.Connection, lock: RLock) -> None:
+    def __init__(self, db: sqlite3.Connection, lock: RLock, path: Path) -> None:
+        """``path`` names the ledger where it cannot be written."""
         self._db = db
         self._lock = lock
+        self._path = path
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock, told(self._path, "the ledger cannot be written", "run again: results are kept"):
+            yield
 
     def record_cost(self, cost: Cost) -> None:
         """Remember what a build took; an earlier one of the same unit and work is forgotten."""
-        with self._lock:
+        with self._writing():
             self._db.execute(
                 "INSERT OR REPLACE INTO costs VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (cost.unit_id, cost.work, cost.kind, cost.seconds, cost.memory, cost.jobs, cost.finished),
@@ -76,7 +87,7 @@ class History:
 
     def record_attempt(self, attempt: Attempt) -> None:
         """Remember a failed attempt; the first one of a run takes the place of all earlier ones."""
-        with self._lock:
+        with self._writing():
             if attempt.number == 1:
                 self._db.execute("DELETE FROM attempts WHERE subject = ?", (attempt.subject,))
             self._db.execute(

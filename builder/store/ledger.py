@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import RLock
 
 from builder.errors import StoreError
+from builder.store.databases import told
 from builder.store.history import TABLES, History
 
 SCHEMA = 1
@@ -53,7 +54,8 @@ class Ledger:
         self.writes = writes
         self._lock = RLock()
         self._path = path
-        try:
+        hint = "move the file away: results are kept in their folders and are indexed again"
+        with told(path, "the ledger cannot be read", hint):
             self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -65,12 +67,7 @@ class Ledger:
                 )
             self._db.executescript(_TABLES + TABLES)
             self._db.execute(f"PRAGMA user_version={SCHEMA}")
-        except sqlite3.DatabaseError as exc:
-            raise StoreError(
-                f"{path}: the ledger cannot be read: {exc}",
-                hint="move the file away: results are kept in their folders and are indexed again",
-            ) from exc
-        self.history = History(self._db, self._lock)
+        self.history = History(self._db, self._lock, path)
 
     def close(self) -> None:
         """Close the connection."""
@@ -78,14 +75,15 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, told(self._path, "the ledger cannot be written", "run again: results are kept"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite itself ends one that finds no place
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def record_result(self, key: str, unit_id: str, seconds: float, finished: float) -> None:
         """A result folder is whole; failures of the unit before it are history."""

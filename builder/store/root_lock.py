@@ -20,23 +20,32 @@ _INSTALLED = "installed_pkgs.log"  # a line a package: NEVRA, then among others 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
+def read_installed(folder: Path) -> dict[str, str | None]:
+    """What a root had, from the list beside a build's logs: NEVRA, without an epoch of 0, and the MD5 rpm keeps of it.
+
+    None where a list (of mock, as earlier versions kept it) has no MD5. Raises OSError where there is no list.
+    """
+    found = {}
+    for line in (folder / _INSTALLED).read_text().splitlines():
+        name, *words = line.split()
+        if not name.startswith("gpg-pubkey-"):
+            found[name.replace("-0:", "-")] = next((word for word in words if _MD5.fullmatch(word)), None)
+    return found
+
+
 def write_root_lock(folder: Path, chroot: Chroot, solved: Sequence[LockedRpm]) -> None:
     """Write the lock of the root that ``folder``'s installed_pkgs.log tells of, with where dnf found each RPM.
 
     Where that log is not there, nothing is known of the root (a build on the host) and nothing is written. A package
     that dnf did not say has no URL.
     """
-    log = folder / _INSTALLED
-    if not log.is_file() or not solved:
+    if not (folder / _INSTALLED).is_file() or not solved:
         return
     known = {package.nevra: package for package in solved}
     rpms = []
-    for line in log.read_text().splitlines():
-        name, *words = line.split()
-        if name.startswith("gpg-pubkey-"):
-            continue
-        found = known.get(name.replace("-0:", "-"))
-        package, evr, arch = _split(name)
+    for nevra, md5 in read_installed(folder).items():
+        found = known.get(nevra)
+        package, evr, arch = _split(nevra)
         rpms.append(
             {
                 "name": package,
@@ -44,7 +53,7 @@ def write_root_lock(folder: Path, chroot: Chroot, solved: Sequence[LockedRpm]) -
                 "version": evr.version,
                 "release": evr.release,
                 "arch": arch,
-                "sigmd5": next((word for word in words if _MD5.fullmatch(word)), None),
+                "sigmd5": md5,
                 "sha256": found.sha256 if found else None,
                 "url": found.url if found else None,
             }
@@ -55,6 +64,23 @@ def write_root_lock(folder: Path, chroot: Chroot, solved: Sequence[LockedRpm]) -
         "config": {"target_arch": chroot.arch, "macros": {f"%{name}": value for name, value in chroot.macros}},
     }
     (folder / LOCK_FILE).write_text(json.dumps(document, indent=4, sort_keys=True) + "\n")
+
+
+def read_root_lock(folder: Path) -> tuple[LockedRpm, ...] | None:
+    """The packages that the lock in ``folder`` names, None where there is none.
+
+    ``sha256`` and ``url`` are empty for a package that dnf did not say.
+    """
+    try:
+        rows = json.loads((folder / LOCK_FILE).read_text())["buildroot"]["rpms"]
+    except FileNotFoundError:
+        return None
+    return tuple(LockedRpm(nevra=_nevra(row), sha256=row["sha256"] or "", url=row["url"] or "") for row in rows)
+
+
+def _nevra(row: dict[str, str | None]) -> str:
+    epoch = f"{row['epoch']}:" if row["epoch"] else ""
+    return f"{row['name']}-{epoch}{row['version']}-{row['release']}.{row['arch']}"
 
 
 def _split(nevra: str) -> tuple[str, Evr, str]:

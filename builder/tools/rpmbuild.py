@@ -33,11 +33,19 @@ def macro_file(macros: Mapping[str, str]) -> str:
 
 def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]:
     """``NEVRA sigmd5`` of every package in a root's database (the host's for None), sorted; keys are no packages."""
-    place: list[str | Path] = ["--root", root] if root else []
+    return listed_packages(run(installed_query(root, dbpath), timeout=_QUERY_TIMEOUT).stdout)
+
+
+def installed_query(root: Path | None, dbpath: str | None) -> list[str]:
+    """The argv that prints what ``listed_packages`` reads."""
+    place = ["--root", str(root)] if root else []
     base = ["--dbpath", dbpath] if dbpath else []
-    done = run(["rpm", *place, *base, "-qa", "--qf", "%{NEVRA} %{SIGMD5}\\n"], timeout=_QUERY_TIMEOUT)
-    lines = (line for line in done.stdout.splitlines() if not line.startswith("gpg-pubkey-"))
-    return tuple(sorted(lines))
+    return ["rpm", *place, *base, "-qa", "--qf", "%{NEVRA} %{SIGMD5}\\n"]
+
+
+def listed_packages(text: str) -> tuple[str, ...]:
+    """The lines of packages, sorted."""
+    return tuple(sorted(line for line in text.splitlines() if not line.startswith("gpg-pubkey-")))
 
 
 def owned(root: Path, dbpath: str, path: Path) -> bool:

@@ -303,5 +303,5 @@ def _failure(done: Completed, log: Path | None) -> RepobuildError:
         )
     how = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
     error = ToolError(f"{done.argv[0]} failed ({how})", details=lines, log=log)
-    error.signal = max(0, -done.returncode)
+    error.signal, error.returncode = max(0, -done.returncode), done.returncode
     return error

@@ -34,13 +34,23 @@ def builders(work: Path) -> dict[int, int]:
     """Process 1 of each build below a work folder, and who supervises it."""
     found = {}
     for pid, (parent, _birth) in processes().items():
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[1:4] == [b"-I", b"-m", b"builder.build.inner"] and words[5].startswith(bytes(work)):
+        words = words_of(pid)
+        chroot = words[1:4] == [b"-I", b"-m", b"builder.build.inner"] and words[5].startswith(bytes(work))
+        around = words_of(parent)
+        mock = around[0].endswith(b"unshare") and any(
+            w.startswith(bytes(work)) and w.endswith(b"/mock") for w in around
+        )
+        if chroot or mock:
             found[pid] = parent
     return found
+
+
+def words_of(pid: int) -> list[bytes]:
+    """A process's command line, one empty word where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return [b""]
 
 
 def next_builder(work: Path, known: set[int], process: subprocess.Popen[bytes]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builder.store import Store
+from builder.pack import read_modules
+from builder.store import LOCK_FILE, Store
 from builder.store.store import KINDS
 from tests.conftest import OPEN_STREAMS, Job
 from tests.lab.distro import LabDistro
@@ -20,6 +22,7 @@ from tests.lab.matrix import write_lab_matrix
 from tests.lab.runfile import LabDriver
 
 SEEDS = (1, 2)
+NOWHERE = "0" * 64  # digest of an RPM that no lock names
 FEWEST = 12  # things that go at least
 NOW = ("--keep-days", "0")
 
@@ -49,7 +52,17 @@ def aged(
     (job.work / "logs/gone/build.log").write_text("of a cell that no matrix has")
     (job.work / "store/partial/0123").mkdir(parents=True)
     (job.work / "store/partial/0123/data").write_bytes(b"half")
+    for sha256 in (locked(job), NOWHERE):
+        folder = job.work / "store/sources" / sha256
+        folder.mkdir()
+        (folder / "bash.rpm").write_bytes(b"an RPM of a root")
     return job
+
+
+def locked(job: Job) -> str:
+    """Digest of the first RPM in the buildroot lock of the newer driver's modules."""
+    lock, *_ = (f / LOCK_FILE for f in (job.work / "store/modules").iterdir() if "/550." in read_modules(f).unit_id)
+    return str(json.loads(lock.read_text())["buildroot"]["rpms"][0]["sha256"])
 
 
 def generations(job: Job) -> set[str]:
@@ -97,7 +110,10 @@ def test_a_dry_run_says_all_and_changes_nothing_and_the_removal_frees_what_was_s
     items = {(i["kind"], i["name"]): i for i in said["items"]}
     going = {identity for identity, item in items.items() if not item["stays"]}
     assert len(going) > FEWEST
-    assert {("logs", "gone"), ("partial", "0123")} <= going
+    assert {("logs", "gone"), ("partial", "0123"), ("sources", NOWHERE)} <= going
+    assert items["sources", locked(job)]["reason"].startswith(
+        "in the buildroot lock of lab9/x86_64/kmod-nvidia/550.163.01/"
+    )
     assert {kind for kind, _ in going} == {
         "generations", "sources", "prepared", "modules", "results", "signed", "logs", "partial",
     }  # fmt: skip

@@ -42,7 +42,7 @@ def test_killed_at_each_step_a_rerun_ends_in_the_same_publication(tmp_path: Path
         text = said(job)
         assert moment in text
         assert process.returncode == -signal.SIGKILL, f"ended before it was killed at: {moment}\n{text}"
-        _nothing_half_written(job)
+        nothing_half_written(job)
     job.run("matrix")
     same_as_undisturbed(job, whole)
 
@@ -57,7 +57,7 @@ def test_killed_after_random_times_a_rerun_ends_in_the_same_publication(tmp_path
             except subprocess.TimeoutExpired:
                 killed += 1
                 _kill(job, process)
-        _nothing_half_written(job)
+        nothing_half_written(job)
     assert killed
     job.run("matrix")
     same_as_undisturbed(job, whole)
@@ -174,7 +174,7 @@ def processes() -> dict[int, tuple[int, str]]:
     return found
 
 
-def _nothing_half_written(job: Job) -> None:
+def nothing_half_written(job: Job) -> None:
     """Each generation has its record and what clients see is whole; results have their descriptions."""
     for generation in job.repo.glob(".generations/[!.]*"):
         assert (generation / "publication.json").is_file()

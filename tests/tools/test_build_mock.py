@@ -23,6 +23,7 @@ from builder.build import ChrootBuilder, MockBuilder, open_builder
 from builder.errors import (
     BuildDependencyError,
     BuildError,
+    BuildKilledError,
     BuildrootError,
     BuildTimeoutError,
     DiskFullError,
@@ -83,13 +84,16 @@ def test_mock_and_the_chroot_builder_make_the_same_bytes_in_the_same_root(
     logs = {"build.log", "installed_pkgs.log", "root.log", "state.log"}
     assert {p.name for p in result.iterdir()} == {"hello-1-1.lab9.src.rpm", "hello-1-1.lab9.x86_64.rpm", *logs}
     assert (result / "state.log").read_text().rstrip().endswith("Finish: run")
+    packages = (result / "installed_pkgs.log").read_text()
+    assert set(buildroot.packages) <= set(packages.splitlines())
     chroot = ChrootBuilder(store)
     root = chroot.prepare(mock_chroot(distro))
     assert (root.identity, root.packages) == (buildroot.identity, buildroot.packages)
     spec = building.spec(tmp_path / "sources")
-    assert building.digests(building.build(chroot, spec, root, tmp_path / "chroot")) == building.digests(result)
     on_disk = building.build(mock_builder(store, memory=0), spec, buildroot, tmp_path / "disk")
-    assert building.digests(on_disk) == building.digests(result)
+    for other in (building.build(chroot, spec, root, tmp_path / "chroot"), on_disk):
+        assert building.digests(other) == building.digests(result)
+        assert (other / "installed_pkgs.log").read_text() == packages
 
 
 def test_a_root_is_made_once_for_a_state_of_the_repositories(
@@ -191,8 +195,20 @@ def test_a_mock_that_somebody_stops_is_no_failed_build(build: Build, number: int
     wait_for_the_end_of("987126")
 
 
+def test_a_mock_that_is_killed_is_told_as_that_and_leaves_nothing(build: Build) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(build, before="sleep 987127")
+        while not left_behind("987127"):
+            wait([running], timeout=0.05)
+            assert not running.done()
+        os.kill(main_process(), signal.SIGKILL)
+        with pytest.raises(BuildKilledError, match="the build was killed"):
+            running.result()
+    wait_for_the_end_of("987127")
+
+
 def main_process() -> int:
-    """The mock that this process runs: the first of its namespace, below unshare."""
+    """The mock that this process runs: below unshare and the shell that lists the root's packages afterwards."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -200,7 +216,7 @@ def main_process() -> int:
         except OSError:
             continue
         parents[int(path.parent.name)] = int(fields[1])
-    (found,) = (pid for pid, parent in parents.items() if parents.get(parent) == os.getpid())
+    (found,) = (pid for pid, parent in parents.items() if parents.get(parents.get(parent, 0)) == os.getpid())
     return found
 
 

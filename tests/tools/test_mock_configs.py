@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ pytestmark = pytest.mark.skipif(which("mock") is None, reason="mock is not insta
 
 
 @pytest.mark.parametrize("name", sorted(MOCK_CONFIGS))
-def test_mock_takes_a_configuration_and_sees_in_it_what_was_meant(name: str, tmp_path: Path) -> None:
-    config = tmp_path / name
-    config.write_text(MOCK_CONFIGS[name]())
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)  # mock reads it without privileges
-    done = run(["mock", "-r", config, "--debug-config"], timeout=60, env={"SUDO_UID": "65534", "SUDO_GID": "65534"})
+def test_mock_takes_a_configuration_and_sees_in_it_what_was_meant(name: str) -> None:
+    # Not in pytest's folder, which each session closes to others: mock reads it without privileges.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        config = Path(folder) / name
+        config.write_text(MOCK_CONFIGS[name]())
+        caller = {"SUDO_UID": "65534", "SUDO_GID": "65534"}
+        done = run(["mock", "-r", config, "--debug-config"], timeout=300, env=caller)
     manager = {"el7.cfg": ["yum"], "fedora.cfg": ["dnf5"]}.get(name, [])  # dnf is mock's own choice and not printed
     distribution = name.removesuffix(".cfg")
     lines = done.stdout.splitlines()

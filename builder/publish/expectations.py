@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,11 @@ class Expectations:
         """Kernels that a stream's newest driver says it has modules for, oldest first; all where hosts build them."""
         facts = self.facts(generation, name)
         return [kernel for kernel in self.pool.kernels if facts.dkms or kernel in facts.served]
+
+    def serves(self, name: str, kernels: Collection[str]) -> bool:
+        """Whether all these are among those that the new generation's stream serves."""
+        facts = self.facts(self.pool.new, name)
+        return set(kernels) <= (self.pool.kernels.keys() if facts.dkms else facts.served)
 
     def sets(self, generation: Generation, name: str) -> list[tuple[str, ...]]:
         """Each kernel alone, and the newest ones together as hosts keep them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from builder.errors import ToolError
 from builder.model.naming import COMPAT32_ARCHES, repository_arch
 from builder.publish.module_checks import OWN, IndexedStream, read_index
 from builder.publish.record import RECORD, read_record
-from builder.publish.solvables import BY_EVR, RELEASE, atoms, copy, kernels_of, offer, plays, requirements
+from builder.publish.solvables import BY_EVR, KMOD, RELEASE, atoms, copy, kernels_of, offer, plays, requirements
 from builder.publish.trees import read_named_streams, read_trees
 from builder.tools.createrepo import read_repomd
 
@@ -39,6 +39,7 @@ class Generation:
     trees: bool = False  # a metadata tree a stream instead of module documents
     named: bool = False  # the stream stands in package names: hosts see all streams
     release: Any = None  # the newest package in no stream of a module, which brings the repository to hosts
+    seen: dict[str, _Seen] = field(default_factory=dict)  # what was asked for already
 
     def of(self, stream: str) -> list[Any]:
         """The solvables of a stream."""
@@ -49,9 +50,35 @@ class Generation:
         """The solvables of all streams, each once."""
         return list({s.id: s for stream in self.streams for s in self.of(stream)}.values())
 
-    def visible(self, stream: str) -> list[Any]:
-        """The solvables that hosts of a stream see."""
-        return self.all() if self.named else self.of(stream)
+    def visible(self, stream: str, kernels: Iterable[str]) -> list[Any]:
+        """The solvables that hosts of a stream see and could have.
+
+        Without modules for none but other kernels: their packages require kernels that neither are there nor come, so
+        no solution has them. There are many of them, and many transitions.
+        """
+        key = "" if self.named else stream
+        if key not in self.seen:
+            self.seen[key] = _Seen(self.all() if self.named else self.of(stream))
+        return self.seen[key].beside(kernels)
+
+
+class _Seen:
+    """Solvables that hosts see, modules by the kernels that they say they are for."""
+
+    def __init__(self, packages: Iterable[Any]) -> None:
+        self.rest: list[Any] = []
+        self.modules: dict[str, list[Any]] = {}
+        for package in packages:
+            kernels = set(kernels_of(package)) if package.name.startswith(KMOD) else ()
+            for kernel in kernels:
+                self.modules.setdefault(kernel, []).append(package)
+            if not kernels:
+                self.rest.append(package)
+
+    def beside(self, kernels: Iterable[str]) -> list[Any]:
+        """Those that do not belong to other kernels only; each once."""
+        modules = {s.id: s for kernel in kernels for s in self.modules.get(kernel, ())}
+        return [*self.rest, *modules.values()]
 
 
 class Refused(Exception):  # noqa: N818  never leaves these transitions
@@ -80,6 +107,9 @@ class SolverPool:
         self.base = self._base(everything)
         served = any(plays(s, _CUDA_DRIVERS) for s in everything)
         self.cuda = [self._made("cuda", "1-1", requires=[_CUDA_DRIVERS])] if served else []
+        self._host = self.pool.add_repo("@System")
+        self._installed_ids: list[int] | None = None
+        self._copies: dict[int, Any] = {}
         self.coming = {name: self._coming(name) for name in {s.name for s in self.kernels.values()}}
 
     def _load(self, folder: Path) -> Generation:
@@ -177,29 +207,35 @@ class SolverPool:
         ``erase``: packages may leave for it, as with ``swap``.
         """
         self.count += 1
-        system = self.pool.add_repo("@System")
-        copies = {copy(package, system).id: package for package in installed}
-        self.pool.installed = system
-        try:
-            self.pool.set_disabled_list([])  # frees the former list, which was made for fewer solvables than are there
-            self.pool.set_considered_list([*(s.id for s in visible), *copies])
-            self.pool.addfileprovides()
-            self.pool.createwhatprovides()
-            solver = self.pool.Solver()
-            for flag in _FLAGS:
-                solver.set_flag(getattr(solv.Solver, flag), 1)
-            if erase:
-                solver.set_flag(solv.Solver.SOLVER_FLAG_ALLOW_UNINSTALL, 1)
-            side_by_side = [self.job(solv.Job.SOLVER_MULTIVERSION, name) for name in sorted(self.coming)]
-            problems = solver.solve([*side_by_side, *jobs])
-            if problems:
-                raise Refused("; ".join(dict.fromkeys(_reason(problem) for problem in problems)))
-            transaction = solver.transaction()
-            kept = [copies[s.id] for s in transaction.keptsolvables() if s.id in copies]
-            return kept + list(transaction.newsolvables())
-        finally:
+        copies = self._system(installed)
+        self.pool.set_disabled_list([])  # frees the former list, which was made for fewer solvables than are there
+        self.pool.set_considered_list([*(s.id for s in visible), *copies])
+        self.pool.addfileprovides()
+        self.pool.createwhatprovides()
+        solver = self.pool.Solver()
+        for flag in _FLAGS:
+            solver.set_flag(getattr(solv.Solver, flag), 1)
+        if erase:
+            solver.set_flag(solv.Solver.SOLVER_FLAG_ALLOW_UNINSTALL, 1)
+        side_by_side = [self.job(solv.Job.SOLVER_MULTIVERSION, name) for name in sorted(self.coming)]
+        problems = solver.solve([*side_by_side, *jobs])
+        if problems:
+            raise Refused("; ".join(dict.fromkeys(_reason(problem) for problem in problems)))
+        transaction = solver.transaction()
+        kept = [copies[s.id] for s in transaction.keptsolvables() if s.id in copies]
+        return kept + list(transaction.newsolvables())
+
+    def _system(self, installed: Sequence[Any]) -> dict[int, Any]:
+        """Make these what is installed; which each is a copy of, by its id. One host has many transitions in turn."""
+        ids = [package.id for package in installed]
+        if ids != self._installed_ids:
             self.pool.installed = None
-            system.free(True)
+            self._host.free(True)
+            self._host = self.pool.add_repo("@System")
+            self._copies = {copy(package, self._host).id: package for package in installed}
+            self._installed_ids = ids
+            self.pool.installed = self._host
+        return self._copies
 
     def job(self, how: int, name: str) -> Any:
         """Do something with a package of that name."""

@@ -17,7 +17,6 @@ import solv
 
 from builder.model.cells import PackageKind
 from builder.publish.expectations import TOGETHER, Expectations
-from builder.publish.module_checks import IndexedStream
 from builder.publish.solvables import RELEASE, newest_driver, plays
 from builder.publish.solver_pool import Generation, Refused, SolverPool
 
@@ -88,26 +87,27 @@ class _Trials:
                 for way in ways:
                     with suppress(Refused):  # the publication before could not; this one is told of by installs()
                         start = self._installed(generation, name, kernels, way)
-                        yield from self._from(generation.streams[name], which, start, kernels, way)
+                        yield from self._from(name, which, start, kernels, way)
         yield from self._kernel_comes(name)
 
     def _possible(self, name: str, kernels: Collection[str]) -> bool:
-        served = set(kernels) <= set(self.expected.served(self.pool.new, name))
-        return served and not any(set(kernels) >= set(broken) for of, broken in self.broken if of == name)
+        return self.expected.serves(name, kernels) and not any(
+            set(kernels) >= set(broken) for of, broken in self.broken if of == name
+        )
 
     def _has(self, name: str, way: str) -> bool:
         return way in self.expected.ways(self.pool.new, name) and (name, way) not in self.not_this_way
 
     def _from(
         self,
-        stream: IndexedStream,
+        name: str,
         which: str,
         start: Sequence[Any],
         kernels: tuple[str, ...],
         way: str,
     ) -> Iterator[str]:
         """From a host that has the stream in some way: upgrade, and switch to each other stream that has it too."""
-        name, which = stream.name, f"{which}with {way} " if way else which
+        which = f"{which}with {way} " if way else which
         if self._possible(name, kernels):
             yield from self._try(f"{name} {which}upgrade", start, kernels, name, self.pool.upgrade(best=True))
         for other in self.pool.new.streams:
@@ -116,13 +116,15 @@ class _Trials:
                 if self.pool.new.named:
                     yield from self._try(what, start, kernels, other, self._swap(start, other, way), erase=True)
                     continue
-                jobs = self._sync(start) if self.pool.new.trees else self._switch(stream, other, way)
+                jobs = self._sync(start) if self.pool.new.trees else self._switch(start, other, kernels, way)
                 yield from self._try(what, start, kernels, other, jobs)
 
-    def _switch(self, before: IndexedStream, name: str, way: str) -> list[Any]:
-        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile."""
-        after = self.pool.new.streams[name]
-        names = {artifact.rsplit("-", 2)[0] for artifact in before.artifacts | after.artifacts}
+    def _switch(self, start: Sequence[Any], name: str, kernels: tuple[str, ...], way: str) -> list[Any]:
+        """``dnf module switch-to``: distro-sync of each name in the old or new stream, and the profile.
+
+        Of the former's names those count that are installed, of the latter's those that could be.
+        """
+        names = {s.name for s in (*start, *self.pool.new.visible(name, kernels))}
         sync = [self.pool.job(solv.Job.SOLVER_DISTUPGRADE, package) for package in sorted(names)]
         return [*sync, *self.pool.install(self.expected.ways(self.pool.new, name)[way])]
 
@@ -168,7 +170,9 @@ class _Trials:
             what = f"{name}: {coming} appears without a module, best={int(best)}"
             had = [*self.pool.world((newest,)), *self.pool.cuda, *start]
             try:
-                after = self.pool.solve(had, [*self.pool.new.visible(name), coming], self.pool.upgrade(best=best))
+                after = self.pool.solve(
+                    had, [*self.pool.new.visible(name, (newest,)), coming], self.pool.upgrade(best=best)
+                )
                 fault = "it would be installed, and the GPU gone with the next boot" if coming in after else ""
             except Refused as exc:
                 fault = "" if best else str(exc)  # with best=1 that is how dnf keeps the kernel back
@@ -189,7 +193,7 @@ class _Trials:
     ) -> Iterator[str]:
         """One transition that must work: to stream ``name`` with ``kernels``, of which ``had`` were there before."""
         world = [*self.pool.world(kernels if had is None else had), *(self.pool.cuda if cuda else [])]
-        visible = [*self.pool.new.visible(name), *(self.pool.kernels[k] for k in kernels)]
+        visible = [*self.pool.new.visible(name, kernels), *(self.pool.kernels[k] for k in kernels)]
         try:
             after = self.pool.solve([*world, *start], visible, jobs, erase=erase)
             gone = [str(s) for s in world if s not in after]
@@ -212,7 +216,7 @@ class _Trials:
         if key not in self.fresh:
             names = [*self.expected.ways(generation, name)[way], *(s.name for s in self.pool.cuda)]
             names += [PackageKind.RELEASE.value] if generation.trees else []
-            visible = [*generation.visible(name), *self.pool.cuda]
+            visible = [*generation.visible(name, kernels), *self.pool.cuda]
             self.fresh[key] = self.pool.ours(
                 self.pool.solve(self.pool.world(kernels), visible, self.pool.install(names))
             )

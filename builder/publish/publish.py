@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from builder.errors import PublishError, ToolError
 from builder.model.cells import Artifact
@@ -25,7 +26,7 @@ from builder.publish.issue import is_due, issue
 from builder.publish.key_files import check_key, key_files
 from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
-from builder.publish.record import RECORD
+from builder.publish.record import RECORD, know_record
 from builder.publish.trees import stream_rows, write_trees
 from builder.store import Derived
 from builder.store.files import sync_path, write_atomic
@@ -102,7 +103,8 @@ class _Planned:
     key: str  # fingerprint
     keys: Mapping[str, bytes]  # by file name
     epoch: int
-    record: bytes  # publication.json
+    document: dict[str, Any]  # what determines the generation's bytes
+    record: bytes  # publication.json: it as canonical JSON
     digest: str
 
     @property
@@ -121,7 +123,9 @@ def _planned(content: PublicationContent, public_key: bytes, other_keys: Sequenc
     expected = _all_of(content)
     key = fingerprint_of(public_key)
     keys = key_files(public_key, other_keys)
-    record = _record(content, expected, modules, key, epoch, keys)
+    document = _document(content, expected, modules, key, epoch, keys)
+    # Without indentation: only so does Python's json work in C, ten times as fast.
+    record = (json.dumps(document, sort_keys=True) + "\n").encode()
     return _Planned(
         content=content,
         expected=expected,
@@ -129,6 +133,7 @@ def _planned(content: PublicationContent, public_key: bytes, other_keys: Sequenc
         key=key,
         keys=keys,
         epoch=epoch,
+        document=document,
         record=record,
         digest=hashlib.sha256(record).hexdigest(),
     )
@@ -166,16 +171,16 @@ def _all_of(content: PublicationContent) -> dict[str, Artifact]:
     return {**dict(sorted(found.items())), **dict(sorted(sources.items()))}
 
 
-def _record(
+def _document(
     content: PublicationContent,
     expected: Mapping[str, Artifact],
     modules: bytes | None,
     fingerprint: str,
     epoch: int,
     keys: Mapping[str, bytes],
-) -> bytes:
-    """publication.json: canonical JSON of everything that determines the generation's bytes."""
-    document = {
+) -> dict[str, Any]:
+    """Everything that determines the generation's bytes."""
+    return {
         "format": FORMAT,
         "module": content.module,
         "distribution": content.distribution,
@@ -192,8 +197,6 @@ def _record(
             for href, artifact in expected.items()
         ],
     }
-    # Without indentation: only so does Python's json work in C, ten times as fast.
-    return (json.dumps(document, sort_keys=True) + "\n").encode()
 
 
 def _streams(content: PublicationContent) -> dict[str, object]:
@@ -249,6 +252,7 @@ def _build(
         if check is not None:
             check(folder)
         folder.rename(repository.place(planned.digest))
+        know_record(repository.place(planned.digest), planned.document)
         sync_path(repository.generations)
 
 

@@ -12,6 +12,8 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.store import Derived
@@ -27,6 +29,16 @@ def blocks_of(keys: Sequence[str]) -> dict[str, Sequence[str]]:
     return {hashlib.sha256("\n".join(block).encode()).hexdigest(): block for block in _blocks(keys)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenBlocks:
+    """A gzip file that was written: what metadata say of it."""
+
+    sha256: str
+    size: int  # bytes
+    open_sha256: str  # of the uncompressed bytes
+    open_size: int
+
+
 def write_blocks(
     path: Path,
     kind: str,
@@ -34,10 +46,12 @@ def write_blocks(
     texts: Callable[[Sequence[str]], Mapping[str, bytes]],
     ends: tuple[bytes, bytes],
     derived: Derived,
-) -> None:
+    beside: Executor,
+) -> Future[WrittenBlocks]:
     """Write the texts of the keys in these blocks (``blocks_of``) in their order, between two ends, into a .gz file.
 
-    A key stands for one text of its ``kind`` for ever. ``texts`` is asked for those of blocks that are not kept.
+    A key stands for one text of its ``kind`` for ever. ``texts`` is asked for those of blocks that are not kept. The
+    file is there when what is returned, which is done ``beside``, has a result.
     """
     kept = derived.get(f"{kind} {MAKER}", list(blocks))
     absent = [key for name, block in blocks.items() if name not in kept for key in block]
@@ -46,15 +60,30 @@ def write_blocks(
         name: _deflated(b"".join(fresh[key] for key in block)) for name, block in blocks.items() if name not in kept
     }
     derived.put(f"{kind} {MAKER}", made)
+    parts = [_deflated(ends[0]), *(kept.get(name) or made[name] for name in blocks), _last(ends[1])]
+    return beside.submit(_write, path, parts)
+
+
+def _write(path: Path, parts: Sequence[bytes]) -> WrittenBlocks:
+    """Join deflated parts; zlib and hashlib let other threads go on meanwhile."""
     checksum = size = 0
+    opened, whole = hashlib.sha256(), hashlib.sha256()
     with path.open("wb") as file:
-        file.write(_HEADER)
-        for part in (_deflated(ends[0]), *(kept.get(name) or made[name] for name in blocks), _last(ends[1])):
-            file.write(part)
+
+        def write(data: bytes) -> None:
+            file.write(data)
+            whole.update(data)
+
+        write(_HEADER)
+        for part in parts:
+            write(part)
             text = zlib.decompressobj(-zlib.MAX_WBITS).decompress(part)
+            opened.update(text)
             checksum = zlib.crc32(text, checksum)
             size += len(text)
-        file.write(struct.pack("<II", checksum, size & 0xFFFFFFFF))
+        write(struct.pack("<II", checksum, size & 0xFFFFFFFF))
+        length = file.tell()
+    return WrittenBlocks(sha256=whole.hexdigest(), size=length, open_sha256=opened.hexdigest(), open_size=size)
 
 
 def _blocks(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import createrepo_c
 from builder.errors import ToolError
 from builder.model.nevra import Evr, Nevra
 from builder.store import Derived
-from builder.tools.blocks import blocks_of, write_blocks
+from builder.tools.blocks import WrittenBlocks, blocks_of, write_blocks
 from builder.tools.rpms import file_sha256
 from builder.tools.run import run, which
 
@@ -82,20 +83,25 @@ def write_metadata(
     repodata.mkdir(mode=0o755)
     described = _Described(folder, known or {}, derived)
     blocks = blocks_of([described.key(href) for href in sorted(hrefs)])
-    paths = {}
-    for kind in _WRITERS:
-        paths[kind] = repodata / f"{kind}.xml.gz"
-        texts = partial(described.texts, kind)
-        write_blocks(paths[kind], f"{kind} {_MAKER}", blocks, texts, _ends(kind, len(hrefs)), derived)
+    records = []
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        large = {}
+        for kind in _WRITERS:
+            path, texts = repodata / f"{kind}.xml.gz", partial(described.texts, kind)
+            ends = _ends(kind, len(hrefs))
+            large[kind] = path, write_blocks(path, f"{kind} {_MAKER}", blocks, texts, ends, derived, beside)
+        for kind, (path, writing) in large.items():
+            records.append(_record_of(kind, path, writing.result(), epoch))
     for kind, name, data in (("modules", "modules.yaml", modules), ("updateinfo", "updateinfo.xml", updateinfo)):
         if data is not None:
-            paths[kind] = repodata / f"{name}.gz"
-            with gzip.GzipFile(paths[kind], "wb", mtime=0) as file:
+            path = repodata / f"{name}.gz"
+            with gzip.GzipFile(path, "wb", mtime=0) as file:
                 file.write(data)
+            records.append(_record(kind, path, epoch))
     repomd = createrepo_c.Repomd()
     repomd.set_revision(str(epoch))
-    for kind, path in paths.items():
-        repomd.set_record(_record(kind, path, epoch))
+    for record in records:
+        repomd.set_record(record)
     repomd.sort_records()
     written = repodata / "repomd.xml"
     written.write_text(repomd.xml_dump())
@@ -148,6 +154,19 @@ def _ends(kind: str, packages: int) -> tuple[bytes, bytes]:
 def _record(kind: str, path: Path, epoch: int) -> createrepo_c.RepomdRecord:
     record = createrepo_c.RepomdRecord(kind, str(path))
     record.fill(createrepo_c.SHA256)
+    return _named(record, epoch)
+
+
+def _record_of(kind: str, path: Path, written: WrittenBlocks, epoch: int) -> createrepo_c.RepomdRecord:
+    """As ``_record``, which would read the whole file and unpack it again."""
+    record = createrepo_c.RepomdRecord(kind, str(path))
+    record.checksum_type = record.checksum_open_type = "sha256"
+    record.checksum, record.size = written.sha256, written.size
+    record.checksum_open, record.size_open = written.open_sha256, written.open_size
+    return _named(record, epoch)
+
+
+def _named(record: createrepo_c.RepomdRecord, epoch: int) -> createrepo_c.RepomdRecord:
     record.rename_file()  # its sha256 before its name: caches can keep it for ever
     record.set_timestamp(epoch)
     return record

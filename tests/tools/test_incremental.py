@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import sqlite3
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -258,15 +260,24 @@ def test_a_text_that_comes_makes_one_block_anew_and_the_file_is_one_gzip_member(
         asked.append(list(wanted))
         return {key: f"<{key}/>\n".encode() for key in wanted}
 
-    blocks.write_blocks(tmp_path / "a.gz", "kind", blocks.blocks_of(keys), texts, (b"<all>\n", b"</all>\n"), derived)
+    def write(name: str, keys: Sequence[str]) -> blocks.WrittenBlocks:
+        ends = (b"<all>\n", b"</all>\n")
+        with ThreadPoolExecutor() as beside:
+            made = blocks.blocks_of(keys)
+            return blocks.write_blocks(tmp_path / name, "kind", made, texts, ends, derived, beside).result()
+
+    write("a.gz", keys)
     assert len(asked[0]) == len(keys)
     more = [*keys[:2500], "x", *keys[2500:]]
-    blocks.write_blocks(tmp_path / "b.gz", "kind", blocks.blocks_of(more), texts, (b"<all>\n", b"</all>\n"), derived)
+    said = write("b.gz", more)
     assert "x" in asked[1]
     assert len(asked) == 2
     assert len(asked[1]) < 20 * blocks.TEXTS
     text = "<all>\n" + "".join(f"<{key}/>\n" for key in more) + "</all>\n"
-    assert gzip.decompress((tmp_path / "b.gz").read_bytes()).decode() == text
+    packed = (tmp_path / "b.gz").read_bytes()
+    assert gzip.decompress(packed).decode() == text
+    assert (said.sha256, said.size) == (hashlib.sha256(packed).hexdigest(), len(packed))
+    assert (said.open_sha256, said.open_size) == (hashlib.sha256(text.encode()).hexdigest(), len(text))
     member = zlib.decompressobj(zlib.MAX_WBITS | 16)
     assert member.decompress((tmp_path / "b.gz").read_bytes()).decode() == text
     assert member.eof

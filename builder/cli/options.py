@@ -114,7 +114,7 @@ _RUN = [
         type=click.IntRange(min=0),
         default=0,
         metavar="N",
-        help="Builds at the same time, as far as memory allows. [default: one for each two processors]",
+        help="Builds at the same time, as far as memory allows. [default: half the processors, at least two]",
     ),
     click.option(
         "--executor",

@@ -17,7 +17,7 @@ from builder.pipeline.farm import Farm, Recipe, Retry
 from builder.pipeline.settings import Settings
 from builder.render import render_mock_config
 from builder.store import SharedStore, Store, open_place
-from builder.tools.machine import processors
+from builder.tools.machine import fitting_builds
 
 if TYPE_CHECKING:  # an extra
     from distributed import Client
@@ -97,7 +97,7 @@ def _open_local(settings: Settings, store: Store, builder: Builder, retry: Retry
     with dask.config.set(QUIET):  # of this process, whose scheduler it is, and of the worker it starts
         cluster = LocalCluster(
             n_workers=1,
-            threads_per_worker=settings.jobs or max(1, processors() // 2),
+            threads_per_worker=settings.jobs or fitting_builds(),
             processes=True,
             dashboard_address=None,
             memory_limit=0,  # Dask's own: it knows nothing of the processes of a build

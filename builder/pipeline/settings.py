@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.model.levels import Level
 from builder.model.matrix import CELL_TIMEOUT
 from builder.tools.attempts import RETRIES
-from builder.tools.machine import processors
+from builder.tools.machine import fitting_builds, processors
 
 WEBHOOK_SECRET = "REPOBUILD_WEBHOOK_SECRET"  # noqa: S105  the name of a variable
 
@@ -28,7 +28,7 @@ class Settings:
     select: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     only_streams: tuple[str, ...] = ()  # cells of these streams; empty: of all
-    jobs: int = 0  # builds at the same time; 0: one for each two processors
+    jobs: int = 0  # builds at the same time; 0: as many as these processors suit
     builder: str = "auto"
     executor: str | None = None  # what compiles: "local", "dask"; None: dask where a scheduler is named
     scheduler: str | None = None  # address of Dask's; None: a cluster on this machine
@@ -83,7 +83,7 @@ class Settings:
     @property
     def workers(self) -> int:
         """Builds at the same time on this machine; --jobs is of the workers' where cells are compiled by them."""
-        return (0 if self.farmed else self.jobs) or max(1, processors() // 2)
+        return (0 if self.farmed else self.jobs) or fitting_builds()
 
     @property
     def make_jobs(self) -> int:

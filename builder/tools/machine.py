@@ -18,6 +18,13 @@ def processors() -> int:
     return usable
 
 
+def fitting_builds() -> int:
+    """Builds at the same time that these processors suit: each has more than one at its disposal to compile, but on a
+    small machine what surrounds compiling, of one thread, would leave the other processor idle.
+    """
+    return max(min(2, processors()), processors() // 2)
+
+
 def available_memory() -> int:
     """Bytes that can be used without swapping: MemAvailable (proc(5)), or what a cgroup's limit still leaves."""
     found = 0

@@ -14,7 +14,7 @@ from builder.publish.issue import files_below
 from builder.publish.looking import PART, Look, look_until_still
 from builder.publish.manifest import MANIFEST, MAX_SIGNATURE, Manifest, ManifestFile, read_manifest, signature_name
 from builder.publish.order import Role, role_of
-from builder.publish.pool import pool_files
+from builder.publish.pool import pool_files, pool_of
 from builder.publish.record import RECORD
 from builder.publish.seen import SeenFile
 from builder.publish.verify import PublicationReport, verify_publication
@@ -144,11 +144,15 @@ class _Look(Look[Manifest]):
         """Of files that the manifest does not list those that nobody with a key put there.
 
         Not the files of generations beside this one: they share a pool with it, or a target keeps them here for clients
-        that began with them; a quick look compares their sizes. Nor RPMs with a good signature: a publication that is
-        being made has them in the pool before its manifest.
+        that began with them; a quick look compares their sizes. Nor, while a publication is being made, RPMs with a
+        good signature: it has them in the pool, which it marks, before its manifest.
         """
+        pool = pool_of(folder)
+        being_made = pool is not None and pool.is_marked  # asked before the manifests: where it ended, they are there
         former = self._former(folder) if more else {}
         unknown = sorted(name for name in more if name not in former or not _is(folder / name, former[name], quick))
+        if not being_made:
+            return unknown
         packages = {folder / name: name for name in unknown if role_of(name) is Role.PACKAGE}
         own = {name for path, name in packages.items() if _has_its_name(path)}
         if own:

@@ -219,6 +219,18 @@ def test_a_harmed_package_of_a_kept_generation_is_found(shop: Shop, tmp_path: Pa
         look(shop, repo / AT, tmp_path / "tmp")
 
 
+def test_a_signed_package_that_no_publication_has_is_a_strangers_where_none_is_being_made(
+    shop: Shop, tmp_path: Path
+) -> None:
+    repo = tmp_path / "repo"
+    put(shop, only(shop, "535"), repo)
+    here = set(pooled(repo))
+    other = next(a.path for a in shop.rpms.values() if a.path.name not in here)
+    shutil.copyfile(other, next(iter(pooled(repo).values())).parents[1] / other.name[0] / other.name)
+    with pytest.raises(ContentsError, match=f"{other.name}: is not in the manifest"):
+        look(shop, repo / AT, tmp_path / "look")
+
+
 def test_whoever_looks_while_a_publication_is_made_finds_no_stranger(shop: Shop, tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     put(shop, only(shop, "535"), repo)

@@ -84,7 +84,7 @@ def _measure_all(chosen: Sequence[Benchmark], runs: int) -> tuple[list[Result], 
 
         with tempfile.TemporaryDirectory(prefix="repobuild-bench-") as tmp:
             try:
-                count = min(runs, benchmark.runs or runs)
+                count = max(min(runs, benchmark.runs or runs), benchmark.runs_at_least)
                 results.append(measure(benchmark, Path(tmp), runs=count, tell=tell))
             except OSError as exc:  # the results of the others are not lost with it
                 failed.append(benchmark.name)

@@ -1,4 +1,4 @@
-"""Run two ways of doing the same work in turn, A B A B …, and compare what they made and how long they took.
+"""Run two ways of doing the same work in turn, A B B A A B …, and compare what they made and how long they took.
 
 Times are never judged: a benchmark fails only when work failed or when both sides' results differ in what they share.
 """
@@ -83,6 +83,7 @@ class Benchmark:
     note: str  # what is timed on each side and what is not
     prepare: Callable[[Path, ExitStack], Sides]
     runs: int | None = None  # where a run takes so long that fewer must do
+    runs_at_least: int = 1  # where both sides are so near to each other that few runs tell only chance
     target: Target = field(default_factory=Target)
 
 
@@ -169,7 +170,8 @@ def measure(benchmark: Benchmark, tmp: Path, *, runs: int, tell: Callable[[str],
         inputs.mkdir()
         sides = benchmark.prepare(inputs, stack)
         for number in range(1, runs + 1):
-            for who, side, times in (("repobuild", sides.ours, ours), (benchmark.peer, sides.peer, peer)):
+            pair = [("repobuild", sides.ours, ours), (benchmark.peer, sides.peer, peer)]
+            for who, side, times in pair if number % 2 else reversed(pair):  # neither is always the one that comes first
                 if side is None:
                     continue
                 folder = tmp / f"{number}-{'ours' if times is ours else 'peer'}"

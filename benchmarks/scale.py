@@ -182,6 +182,7 @@ MAKECACHE = Benchmark(
     peer="dnf makecache of createrepo_c's",
     note="A client with an empty cache and no other repository. 5 % are granted to chance.",
     prepare=_prepare_makecache,
+    runs_at_least=24,
     target=Target(ratio=1.05),
 )
 PLAN = Benchmark(

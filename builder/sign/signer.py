@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 from builder.errors import SignError, ToolError, ToolMissingError
@@ -20,9 +22,12 @@ from builder.tools.gpg import (
     private_home,
     secret_keys,
 )
+from builder.tools.machine import processors
 from builder.tools.rpms import file_sha256
 from builder.tools.rpmsign import add_signatures, signature_faults
 from builder.tools.run import tail
+
+_FEW = 8  # files that are not worth an agent of their own
 
 
 class Signer:
@@ -79,7 +84,7 @@ class Signer:
         except OSError as exc:
             raise os_failure(exc, folder) from exc
         with tempfile.TemporaryDirectory(dir=folder) as aside:
-            self._add_signatures(copies, Path(aside) / "rpmsign.log", epoch)
+            logs = self._sign_beside(copies, Path(aside), epoch)
             faults = signature_faults(copies, (self._public_key,), Path(aside))
             if faults:
                 raise SignError(
@@ -87,13 +92,26 @@ class Signer:
                     + (f" ({len(faults)} files are not)" if len(faults) > 1 else ""),
                     details=[
                         *(f"{path.name}: {fault}" for path, fault in faults.items()),
-                        *tail(Path(aside) / "rpmsign.log"),
+                        *(line for log in logs for line in tail(log)),
                     ],
                 )
         return [
             Artifact(nevra=artifact.nevra, path=copy, size=copy.stat().st_size, sha256=file_sha256(copy))
             for artifact, copy in zip(artifacts, copies, strict=True)
         ]
+
+    def _sign_beside(self, copies: Sequence[Path], aside: Path, epoch: int) -> list[Path]:
+        """Sign copies, some on each processor: an agent makes one signature at a time. Returns the logs."""
+        lanes = 1 if self._key.on_card else max(1, min(processors(), len(copies) // _FEW))
+        logs = [aside / f"rpmsign-{lane}.log" for lane in range(lanes)]
+        with ThreadPoolExecutor(lanes) as pool:
+            parts = [
+                pool.submit(copy_context().run, self._add_signatures, copies[lane::lanes], log, epoch)
+                for lane, log in enumerate(logs)
+            ]
+        for part in parts:
+            part.result()
+        return logs
 
     def _add_signatures(self, copies: Sequence[Path], log: Path, epoch: int) -> None:
         time = self.signature_time(epoch)

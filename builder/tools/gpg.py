@@ -42,6 +42,7 @@ class SecretKey:
     algorithm: str  # OpenPGP number
     bits: int
     validity: str  # one letter, "" when gpg says nothing
+    on_card: bool = False  # on a smart card, which serves one agent at a time
 
     @property
     def rsa(self) -> bool:
@@ -139,7 +140,8 @@ def secret_keys(home: Path) -> tuple[SecretKey, ...]:
             record = fields
         elif fields[0] == "fpr":
             primary = fields[9] if record[0] == "sec" else primary
-            # Field 12 holds what this very key can do in lower case; field 15 "#" means the secret part is absent.
+            # Field 12 holds what this very key can do in lower case; field 15 is "#" where the secret part is absent, "+"
+            # where it is there, else the serial number of its card.
             if "s" in record[11] and record[14] != "#":
                 keys.append(
                     SecretKey(
@@ -149,6 +151,7 @@ def secret_keys(home: Path) -> tuple[SecretKey, ...]:
                         algorithm=record[3],
                         bits=int(record[2]),
                         validity=record[1],
+                        on_card=record[14] not in ("", "+"),
                     )
                 )
     return tuple(keys)

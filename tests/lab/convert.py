@@ -10,12 +10,12 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.tools.run import run
+from tests.memory import roomy_folder
 
 DIST = ".lab9"
 FORMAT = 2  # of the packages made here; a new number converts them again
@@ -128,9 +128,20 @@ def merge_usr(root: Path) -> None:
     for name in _MERGED:
         top = root / name
         if top.is_dir() and not top.is_symlink():
-            (root / "usr" / name).mkdir(parents=True, exist_ok=True)
-            run(["cp", "-a", f"{top}/.", root / "usr" / name], timeout=300)
-            shutil.rmtree(top)
+            move_into(top, root / "usr" / name)
+
+
+def move_into(source: Path, target: Path) -> None:
+    """Move a tree to where another may be: folders become one, files take the place of those of their name."""
+    if source.is_symlink() or not source.is_dir():
+        source.replace(target)
+    elif not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    else:
+        for item in source.iterdir():
+            move_into(item, target / item.name)
+        source.rmdir()
 
 
 def requirements(fields: Mapping[str, str], have: Collection[str], provided: Collection[str]) -> list[str]:
@@ -190,14 +201,13 @@ def cached(identity: Sequence[str], fill: object, output: Path) -> Path:
     if found:
         return found[0]
     assert callable(fill)
-    with tempfile.TemporaryDirectory(dir=output) as tmp:
-        root = Path(tmp) / "root"
+    with roomy_folder(output) as tmp:
+        root = tmp / "root"
         root.mkdir()
-        rpm = build(fill(root), Path(tmp))
+        rpm = build(fill(root), tmp)
         place.mkdir(exist_ok=True)
-        final = place / rpm.name
-        rpm.rename(final)
-    return final
+        new = Path(shutil.move(rpm, place / f"{rpm.name}.new"))  # from another file system, maybe: half there at times
+        return new.rename(place / rpm.name)
 
 
 def build(package: Package, work: Path) -> Path:

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ NEXT = {"bookworm": "trixie", "trixie": "forky"}
 POCKETS = ("", "-updates", "-security", "-backports")  # suites of one release: "bookworm", "bookworm-updates", …
 COMPONENTS = "main contrib non-free non-free-firmware"
 FRESH = 24 * 3600.0  # seconds that package lists are used before they are asked for again
+UNUSED = 30 * FRESH  # seconds after which a package that nobody took is removed
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repobuild"
 
 
@@ -135,6 +137,14 @@ class Archive:
             self._apt("apt-get", "update", "-qq")
             shutil.rmtree(self._root / "answers", ignore_errors=True)
             stamp.touch()
+            self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        """Downloads of states of the archive that are long gone."""
+        for file in (self._root / "archives").glob("*.deb"):
+            with suppress(FileNotFoundError):  # somebody else does the same
+                if time.time() - max(file.stat().st_mtime, file.stat().st_ctime) > UNUSED:
+                    file.unlink()
 
     def candidates(self, names: Sequence[str]) -> dict[str, list[Candidate]]:
         """Every version of these binary packages, newest first; an empty list for one that there is not."""
@@ -177,6 +187,7 @@ class Archive:
         """Download a closure; complete files are kept. Paths in name order."""
         folder = self._root / "archives"
         files = [folder / name for name in self.closure(specs, suite)]
+        _use(files)
         missing = [file.name.split("_")[:2] for file in files if not file.is_file()]
         if missing:  # by name and version: to resolve all of it again takes seconds
             wanted = [f"{name}={version.replace('%3a', ':')}" for name, version in missing]
@@ -199,10 +210,18 @@ class Archive:
         folder = folder or self._root / "archives"
         folder.mkdir(parents=True, exist_ok=True)
         files = {name: folder / file for name, file in self.files(specs).items()}
+        _use(files.values())
         missing = [spec for spec in specs if not files[spec.partition("=")[0]].is_file()]
         if missing:
             self._apt("apt-get", "download", "-qq", *missing, cwd=folder)
         return files
+
+
+def _use(files: Iterable[Path]) -> None:
+    """Note that they are used now."""
+    for file in files:
+        with suppress(FileNotFoundError):
+            os.utime(file)
 
 
 def _resolution(suite: str) -> list[str]:

@@ -162,7 +162,8 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
     provides = [group[0] for group in alternatives(fields.get("Provides", ""))]
     provides += [alias.format(version=version) for alias in ALIAS.get(name, ())]
     scriptlets = SCRIPTLETS.get(name, "")
-    made = [repr(LINKS.get(name)), scriptlets or ""]
+    noarch = fields["Architecture"] == "all"
+    made = [repr(LINKS.get(name)), scriptlets or "", *(["without sonames"] if noarch else [])]
     identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides, *made]
 
     def fill(root: Path) -> Package:
@@ -184,7 +185,8 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
             release=release,
             summary=fields["Description"].splitlines()[0],
             root=root,
-            noarch=fields["Architecture"] == "all",
+            noarch=noarch,
+            find_provides=not noarch,
             provides=[p for p in dict.fromkeys([*provides, *pkgconfig]) if p != name],
             requires=requires,
             scriptlets=scriptlets,

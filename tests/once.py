@@ -15,9 +15,14 @@ import pytest
 KEPT = "kept"
 
 
-def _kept(factory: pytest.TempPathFactory) -> Path:
+def session_top(factory: pytest.TempPathFactory) -> Path:
+    """Where all folders of a run of pytest lie, of all its processes."""
     top = factory.getbasetemp()
-    folder = (top.parent if "PYTEST_XDIST_WORKER" in os.environ else top) / KEPT
+    return top.parent if "PYTEST_XDIST_WORKER" in os.environ else top
+
+
+def _kept(factory: pytest.TempPathFactory) -> Path:
+    folder = session_top(factory) / KEPT
     folder.mkdir(exist_ok=True)
     return folder
 

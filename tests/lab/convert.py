@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.tools.run import run
+from tests.lab.deb import Deb
 from tests.memory import roomy_folder
 
 DIST = ".lab9"
@@ -90,19 +91,6 @@ class Package:
     license: str = "as its Debian package says"
 
 
-def control(deb: Path) -> dict[str, str]:
-    """The control fields of a .deb; continuation lines joined by newlines."""
-    fields: dict[str, str] = {}
-    key = ""
-    for line in run(["dpkg-deb", "-f", deb], timeout=60).stdout.splitlines():
-        if line[:1] in (" ", "\t"):
-            fields[key] += "\n" + line
-        else:
-            key, _, value = line.partition(":")
-            fields[key] = value.strip()
-    return fields
-
-
 def split_version(version: str) -> tuple[int | None, str, str]:
     """Epoch, version, release of a Debian version, in characters that rpm allows."""
     epoch, colon, rest = version.partition(":")
@@ -155,8 +143,9 @@ def requirements(fields: Mapping[str, str], have: Collection[str], provided: Col
     return sorted(found - {name})
 
 
-def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], output: Path) -> Path:
+def convert(deb: Deb, requires: Sequence[str], output: Path) -> Path:
     """Build the RPM of one .deb into ``output``; a cached one of the same input is taken."""
+    fields = deb.fields
     name = fields["Package"]
     epoch, version, release = split_version(fields["Version"])
     provides = [group[0] for group in alternatives(fields.get("Provides", ""))]
@@ -164,10 +153,10 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
     scriptlets = SCRIPTLETS.get(name, "")
     noarch = fields["Architecture"] == "all"
     made = [repr(LINKS.get(name)), scriptlets or "", *(["without sonames"] if noarch else [])]
-    identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides, *made]
+    identity = [f"deb {FORMAT}", deb.sha256, *requires, *provides, *made]
 
     def fill(root: Path) -> Package:
-        run(["dpkg-deb", "-x", deb, root], timeout=300)
+        run(["dpkg-deb", "-x", deb.path, root], timeout=300)
         merge_usr(root)
         for folder in _UNWANTED:
             shutil.rmtree(root / "usr/share" / folder, ignore_errors=True)
@@ -274,8 +263,3 @@ def _file_list(root: Path, own: str) -> list[str]:
         if here and ((not files and not folders) or (own and f"{here}/".startswith(f"{own}/"))):
             found.append(f'%dir "{here}"')
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import CACHE, Archive
-from tests.lab.convert import ALIAS, DIST, DROP, FORMAT, Package, alternatives, cached, control, convert, requirements
+from tests.lab.convert import ALIAS, DIST, DROP, FORMAT, Package, alternatives, cached, convert, requirements
+from tests.lab.deb import read_deb
 from tests.lab.kernels import LabKernel, choose, make_kernels
 from tests.lab.uses import hold, prune
 
@@ -123,14 +124,14 @@ def without_renamed(newer: Sequence[Path], debs: Sequence[Path]) -> list[Path]:
 
 
 def _convert_all(debs: Sequence[Path], output: Path, pool: ThreadPoolExecutor) -> list[Path]:
-    fields = dict(zip(debs, pool.map(control, debs), strict=True))
-    have = {f["Package"] for f in fields.values()}
-    provided = {g[0] for f in fields.values() for g in alternatives(f.get("Provides", ""))}
+    found = list(pool.map(lambda deb: read_deb(deb, output.parent / "debs"), debs))
+    have = {deb.fields["Package"] for deb in found}
+    provided = {g[0] for deb in found for g in alternatives(deb.fields.get("Provides", ""))}
     provided |= {alias for aliases in ALIAS.values() for alias in aliases}
     tasks = [
-        pool.submit(convert, deb, f, requirements(f, have, provided), output)
-        for deb, f in fields.items()
-        if f["Package"] not in DROP
+        pool.submit(convert, deb, requirements(deb.fields, have, provided), output)
+        for deb in found
+        if deb.fields["Package"] not in DROP
     ]
     return [task.result() for task in tasks]
 

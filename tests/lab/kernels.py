@@ -16,7 +16,8 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import Archive, LabUnavailableError
-from tests.lab.convert import DIST, Package, alternatives, cached, control, merge_usr, move_into
+from tests.lab.convert import DIST, Package, alternatives, cached, merge_usr, move_into
+from tests.lab.deb import control
 
 FORMAT = 3  # of the packages made here; a new number makes them again
 # What kernel-core carries, as a minimal EL client has it; the lab leaves the rest (EL's kernel-modules) out.

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from tests.lab.distro import LabDistro, make_distro
 from tests.lab.light import make_light
 from tests.lab.matrix import stream, write_lab_matrix
 from tests.lab.runfile import LabDriver
+from tests.memory import in_memory, remove, roomy, session_folder
 from tests.need import need, need_root
-from tests.once import made_once
+from tests.once import KEPT, made_once
 from tests.tools.listed import listed_rpms
 
 PROGRAM = Path(sys.executable).parent / "repobuild"
@@ -57,6 +58,36 @@ STREAMS = (
     stream("latest", "newest-complete", "open", default=True),
     stream("latest-dkms", "newest-complete", "open", kmods="dkms"),
 )
+
+
+MOST = 10  # GiB that three testers' folders hold at once, and some more
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Folders of tests lie in memory where there is enough of it and nobody said where they shall be."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.option.basetemp = session_folder(MOST)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Memory is given back; of a run that failed stays what its tests left, until the next run."""
+    folder = session.config.option.basetemp
+    if isinstance(folder, Path) and in_memory(folder) and not hasattr(session.config, "workerinput"):
+        remove(folder / KEPT if session.testsfailed else folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests of a module left in memory goes with it; of one with a failure it stays while there is room."""
+    before = request.session.testsfailed
+    yield
+    top = tmp_path_factory.getbasetemp()
+    if in_memory(top) and (request.session.testsfailed == before or not roomy(MOST // 2)):
+        for folder in top.iterdir():
+            if folder.name != KEPT:
+                remove(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

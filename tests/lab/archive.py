@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ NEXT = {"bookworm": "trixie", "trixie": "forky"}
 POCKETS = ("", "-updates", "-security", "-backports")  # suites of one release: "bookworm", "bookworm-updates", …
 COMPONENTS = "main contrib non-free non-free-firmware"
 FRESH = 24 * 3600.0  # seconds that package lists are used before they are asked for again
+UNUSED = 30 * FRESH  # seconds after which a package that nobody took is removed
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repobuild"
 
 
@@ -58,6 +60,9 @@ class Archive:
             raise LabUnavailableError("the lab is made from a Debian-family archive; this host has no apt")
         self._root = cache / "apt"
         self._config = self._root / "apt.conf"
+        # On the command line, because images of containers switch these off in a file that is read after ours; without
+        # them each question takes seconds.
+        self._caches = [f"-oDir::Cache::{name}={self._root / f'{name}.bin'}" for name in ("pkgcache", "srcpkgcache")]
         self.suite = _os_release("VERSION_CODENAME")
         self.suites = [suite for suite in (self.suite, later(self.suite)) if suite]
         self._write()
@@ -82,8 +87,6 @@ class Archive:
             "Dir::State::lists": self._root / "lists",
             "Dir::State::extended_states": self._root / "extended_states",
             "Dir::Cache::archives": self._root / "archives",
-            "Dir::Cache::pkgcache": self._root / "pkgcache.bin",
-            "Dir::Cache::srcpkgcache": self._root / "srcpkgcache.bin",
             "Acquire::Languages": "none",
             "APT::Install-Recommends": "0",
             "APT::Sandbox::User": "root",
@@ -108,7 +111,8 @@ class Archive:
         proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k.startswith("SSL_")}
         with (self._root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # apt does not wait for another apt, it fails
-            return run(argv, timeout=timeout, env={**environment, **proxies}, cwd=cwd).stdout
+            words = [argv[0], *self._caches, *argv[1:]]
+            return run(words, timeout=timeout, env={**environment, **proxies}, cwd=cwd).stdout
 
     def _ask(self, *argv: str) -> str:
         """A question whose answer depends on the package lists only; answers are kept until the lists change."""
@@ -133,6 +137,14 @@ class Archive:
             self._apt("apt-get", "update", "-qq")
             shutil.rmtree(self._root / "answers", ignore_errors=True)
             stamp.touch()
+            self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        """Downloads of states of the archive that are long gone."""
+        for file in (self._root / "archives").glob("*.deb"):
+            with suppress(FileNotFoundError):  # somebody else does the same
+                if time.time() - max(file.stat().st_mtime, file.stat().st_ctime) > UNUSED:
+                    file.unlink()
 
     def candidates(self, names: Sequence[str]) -> dict[str, list[Candidate]]:
         """Every version of these binary packages, newest first; an empty list for one that there is not."""
@@ -173,9 +185,13 @@ class Archive:
 
     def download_closure(self, specs: Sequence[str], suite: str = "") -> list[Path]:
         """Download a closure; complete files are kept. Paths in name order."""
-        files = [self._root / "archives" / name for name in self.closure(specs, suite)]
-        if not all(file.is_file() for file in files):
-            self._apt("apt-get", "install", "-qq", "-y", "--download-only", *_resolution(suite), *specs)
+        folder = self._root / "archives"
+        files = [folder / name for name in self.closure(specs, suite)]
+        _use(files)
+        missing = [file.name.split("_")[:2] for file in files if not file.is_file()]
+        if missing:  # by name and version: to resolve all of it again takes seconds
+            wanted = [f"{name}={version.replace('%3a', ':')}" for name, version in missing]
+            self._apt("apt-get", "download", "-qq", *wanted, cwd=folder)
         return files
 
     def files(self, specs: Iterable[str]) -> dict[str, str]:
@@ -194,10 +210,18 @@ class Archive:
         folder = folder or self._root / "archives"
         folder.mkdir(parents=True, exist_ok=True)
         files = {name: folder / file for name, file in self.files(specs).items()}
+        _use(files.values())
         missing = [spec for spec in specs if not files[spec.partition("=")[0]].is_file()]
         if missing:
             self._apt("apt-get", "download", "-qq", *missing, cwd=folder)
         return files
+
+
+def _use(files: Iterable[Path]) -> None:
+    """Note that they are used now."""
+    for file in files:
+        with suppress(FileNotFoundError):
+            os.utime(file)
 
 
 def _resolution(suite: str) -> list[str]:

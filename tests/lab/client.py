@@ -24,7 +24,7 @@ set -e
 root=$1 lab=$2 repo=$3; shift 3
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 dev "$root/dev"
-for n in null zero full random urandom tty; do touch "$root/dev/$n"; mount --bind "/dev/$n" "$root/dev/$n"; done
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty "$root/dev"
 ln -s /proc/self/fd "$root/dev/fd"
 mkdir -p "$root/srv/lab" "$root/srv/repobuild"
 mount --bind "$lab" "$root/srv/lab"
@@ -79,20 +79,36 @@ class Client:
 
     def install_time(self, package: str) -> str:
         """Install time and transaction id of a package: both change when it is touched."""
-        return self.run("rpm", "-q", "--qf", "%{INSTALLTIME} %{INSTALLTID}", package).stdout
+        return self.install_times(package)[package]
+
+    def install_times(self, *packages: str) -> dict[str, str]:
+        """``install_time`` of packages of which there is one version each, by name."""
+        lines = self.run("rpm", "-q", "--qf", "%{NAME} %{INSTALLTIME} %{INSTALLTID}\n", *packages).stdout.splitlines()
+        found = {name: stamp for name, _, stamp in (line.partition(" ") for line in lines)}
+        assert len(lines) == len(found) == len(packages), lines
+        return found
 
     def module(self, release: str, name: str = "nvidia") -> InstalledModule | None:
         """The module that this kernel would load, None when it has none."""
-        done = self.run("modinfo", "-k", release, name, ok=(0, 1))
-        if done.returncode:
-            return None
-        fields = dict(re.findall(r"^(\w+):\s+(.*)$", done.stdout, re.MULTILINE))
-        return InstalledModule(
-            release=release,
-            version=fields["version"],
-            vermagic=fields["vermagic"].split()[0],
-            license=fields["license"],
-        )
+        return self.modules(release, name)[name]
+
+    def modules(self, release: str, *names: str) -> dict[str, InstalledModule | None]:
+        """``module`` for each of these names."""
+        done = self.run("modinfo", "-k", release, *names, ok=(0, 1))
+        if done.returncode and len(names) > 1:  # it ends at the first that there is not
+            return {name: self.module(release, name) for name in names}
+        found: dict[str, InstalledModule | None] = dict.fromkeys(names)
+        for text in re.split(r"^(?=filename:)", done.stdout, flags=re.MULTILINE)[1:]:
+            fields = dict(re.findall(r"^(\w+):\s+(.*)$", text, re.MULTILINE))
+            (name,) = [n for n in names if n.replace("-", "_") == fields["name"]]
+            found[name] = InstalledModule(
+                release=release,
+                version=fields["version"],
+                vermagic=fields["vermagic"].split()[0],
+                license=fields["license"],
+            )
+        assert (None in found.values()) == bool(done.returncode), done.stdout + done.stderr
+        return found
 
     def module_field(self, release: str, field: str, name: str = "nvidia") -> str:
         """One field of ``modinfo -k RELEASE``, empty when the module has none."""

@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.tools.run import run
+from tests.lab.deb import Deb
+from tests.memory import roomy_folder
 
 DIST = ".lab9"
 FORMAT = 2  # of the packages made here; a new number converts them again
@@ -90,19 +91,6 @@ class Package:
     license: str = "as its Debian package says"
 
 
-def control(deb: Path) -> dict[str, str]:
-    """The control fields of a .deb; continuation lines joined by newlines."""
-    fields: dict[str, str] = {}
-    key = ""
-    for line in run(["dpkg-deb", "-f", deb], timeout=60).stdout.splitlines():
-        if line[:1] in (" ", "\t"):
-            fields[key] += "\n" + line
-        else:
-            key, _, value = line.partition(":")
-            fields[key] = value.strip()
-    return fields
-
-
 def split_version(version: str) -> tuple[int | None, str, str]:
     """Epoch, version, release of a Debian version, in characters that rpm allows."""
     epoch, colon, rest = version.partition(":")
@@ -128,9 +116,20 @@ def merge_usr(root: Path) -> None:
     for name in _MERGED:
         top = root / name
         if top.is_dir() and not top.is_symlink():
-            (root / "usr" / name).mkdir(parents=True, exist_ok=True)
-            run(["cp", "-a", f"{top}/.", root / "usr" / name], timeout=300)
-            shutil.rmtree(top)
+            move_into(top, root / "usr" / name)
+
+
+def move_into(source: Path, target: Path) -> None:
+    """Move a tree to where another may be: folders become one, files take the place of those of their name."""
+    if source.is_symlink() or not source.is_dir():
+        source.replace(target)
+    elif not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    else:
+        for item in source.iterdir():
+            move_into(item, target / item.name)
+        source.rmdir()
 
 
 def requirements(fields: Mapping[str, str], have: Collection[str], provided: Collection[str]) -> list[str]:
@@ -144,18 +143,20 @@ def requirements(fields: Mapping[str, str], have: Collection[str], provided: Col
     return sorted(found - {name})
 
 
-def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], output: Path) -> Path:
+def convert(deb: Deb, requires: Sequence[str], output: Path) -> Path:
     """Build the RPM of one .deb into ``output``; a cached one of the same input is taken."""
+    fields = deb.fields
     name = fields["Package"]
     epoch, version, release = split_version(fields["Version"])
     provides = [group[0] for group in alternatives(fields.get("Provides", ""))]
     provides += [alias.format(version=version) for alias in ALIAS.get(name, ())]
     scriptlets = SCRIPTLETS.get(name, "")
-    made = [repr(LINKS.get(name)), scriptlets or ""]
-    identity = [f"deb {FORMAT}", _sha256(deb), *requires, *provides, *made]
+    noarch = fields["Architecture"] == "all"
+    made = [repr(LINKS.get(name)), scriptlets or "", *(["without sonames"] if noarch else [])]
+    identity = [f"deb {FORMAT}", deb.sha256, *requires, *provides, *made]
 
     def fill(root: Path) -> Package:
-        run(["dpkg-deb", "-x", deb, root], timeout=300)
+        run(["dpkg-deb", "-x", deb.path, root], timeout=300)
         merge_usr(root)
         for folder in _UNWANTED:
             shutil.rmtree(root / "usr/share" / folder, ignore_errors=True)
@@ -173,7 +174,8 @@ def convert(deb: Path, fields: Mapping[str, str], requires: Sequence[str], outpu
             release=release,
             summary=fields["Description"].splitlines()[0],
             root=root,
-            noarch=fields["Architecture"] == "all",
+            noarch=noarch,
+            find_provides=not noarch,
             provides=[p for p in dict.fromkeys([*provides, *pkgconfig]) if p != name],
             requires=requires,
             scriptlets=scriptlets,
@@ -190,14 +192,13 @@ def cached(identity: Sequence[str], fill: object, output: Path) -> Path:
     if found:
         return found[0]
     assert callable(fill)
-    with tempfile.TemporaryDirectory(dir=output) as tmp:
-        root = Path(tmp) / "root"
+    with roomy_folder(output) as tmp:
+        root = tmp / "root"
         root.mkdir()
-        rpm = build(fill(root), Path(tmp))
+        rpm = build(fill(root), tmp)
         place.mkdir(exist_ok=True)
-        final = place / rpm.name
-        rpm.rename(final)
-    return final
+        new = Path(shutil.move(rpm, place / f"{rpm.name}.new"))  # from another file system, maybe: half there at times
+        return new.rename(place / rpm.name)
 
 
 def build(package: Package, work: Path) -> Path:
@@ -262,8 +263,3 @@ def _file_list(root: Path, own: str) -> list[str]:
         if here and ((not files and not folders) or (own and f"{here}/".startswith(f"{own}/"))):
             found.append(f'%dir "{here}"')
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

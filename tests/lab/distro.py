@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,8 +16,10 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import CACHE, Archive
-from tests.lab.convert import ALIAS, DIST, DROP, FORMAT, Package, alternatives, cached, control, convert, requirements
+from tests.lab.convert import ALIAS, DIST, DROP, FORMAT, Package, alternatives, cached, convert, requirements
+from tests.lab.deb import read_deb
 from tests.lab.kernels import LabKernel, choose, make_kernels
+from tests.lab.uses import hold, prune
 
 RELEASEVER = "9"
 PLATFORM = "platform:lab9"
@@ -31,6 +34,7 @@ CLIENT = (
     "python3-dnf", "dnf-plugins-core", "ca-certificates", "gnupg", "util-linux", "procps", "debianutils", "diffutils",
 )  # fmt: skip
 EXTRA = ("dkms", "libcudart11.0", "libc-bin", "libzstd-dev", "mount", "g++")
+STATES, DAYS = 6, 3.0  # of the repository, that are kept; what was used in so many days stays in any case
 CUDA = "cuda-toolkit-11-8"
 _PROFILE = "export PATH=/usr/bin:/bin:/usr/sbin:/sbin\nexport LANG=C.UTF-8\n"
 _FILES = {
@@ -98,8 +102,18 @@ def _make(cache: Path, rpms: Path, series: Sequence[str]) -> LabDistro:
         files += [cached([f"filesystem {FORMAT}", repr(_FILES), _FOLDERS], _filesystem, rpms)]
         files += [cached([f"cuda {FORMAT}", name], fill, rpms) for name, fill in _CUDA.items()]
         described, kernel_files = kernels.result()
-    repository = _repository(cache / "lab/distro", [*files, *kernel_files])
+    repository = hold(_repository(cache / "lab/distro", [*files, *kernel_files]))
+    prune(cache / "lab/distro", keep=STATES, days=DAYS)
+    _remove_unlinked(rpms)
     return LabDistro(repository=repository, kernels=tuple(described), base_packages=BASE, client_packages=CLIENT)
+
+
+def _remove_unlinked(rpms: Path) -> None:
+    """Packages that no state of the repository has any more: it would link to them."""
+    old = time.time() - DAYS * 86400
+    for rpm in rpms.glob("*/*.rpm"):
+        if rpm.stat().st_nlink == 1 and rpm.stat().st_ctime < old:
+            shutil.rmtree(rpm.parent)
 
 
 def without_renamed(newer: Sequence[Path], debs: Sequence[Path]) -> list[Path]:
@@ -110,14 +124,14 @@ def without_renamed(newer: Sequence[Path], debs: Sequence[Path]) -> list[Path]:
 
 
 def _convert_all(debs: Sequence[Path], output: Path, pool: ThreadPoolExecutor) -> list[Path]:
-    fields = dict(zip(debs, pool.map(control, debs), strict=True))
-    have = {f["Package"] for f in fields.values()}
-    provided = {g[0] for f in fields.values() for g in alternatives(f.get("Provides", ""))}
+    found = list(pool.map(lambda deb: read_deb(deb, output.parent / "debs"), debs))
+    have = {deb.fields["Package"] for deb in found}
+    provided = {g[0] for deb in found for g in alternatives(deb.fields.get("Provides", ""))}
     provided |= {alias for aliases in ALIAS.values() for alias in aliases}
     tasks = [
-        pool.submit(convert, deb, f, requirements(f, have, provided), output)
-        for deb, f in fields.items()
-        if f["Package"] not in DROP
+        pool.submit(convert, deb, requirements(deb.fields, have, provided), output)
+        for deb in found
+        if deb.fields["Package"] not in DROP
     ]
     return [task.result() for task in tasks]
 

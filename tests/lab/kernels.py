@@ -16,7 +16,8 @@ from pathlib import Path
 
 from builder.tools.run import run
 from tests.lab.archive import Archive, LabUnavailableError
-from tests.lab.convert import DIST, Package, alternatives, cached, control, merge_usr
+from tests.lab.convert import DIST, Package, alternatives, cached, merge_usr, move_into
+from tests.lab.deb import control
 
 FORMAT = 3  # of the packages made here; a new number makes them again
 # What kernel-core carries, as a minimal EL client has it; the lab leaves the rest (EL's kernel-modules) out.
@@ -250,15 +251,14 @@ def _devel(choice: Choice, debs: Sequence[Path], root: Path) -> Package:
     headers = next(p for p in source.glob("usr/src/linux-headers-*") if p != common)
     kbuild = next(source.glob("usr/lib/linux-kbuild-*"))
     tree = root / "usr/src/kernels" / choice.release
-    tree.mkdir(parents=True)
-    for part, left_out in ((common, ("scripts", "tools")), (headers, ("scripts", "tools", "Makefile"))):
-        for item in part.iterdir():
-            if item.name not in left_out:
-                run(["cp", "-a", item, f"{tree}/"], timeout=300)
     for name in ("scripts", "tools", "certs"):
         for part in (kbuild, common, headers):
             if (part / name).is_dir() and not (part / name).is_symlink():
-                run(["cp", "-a", part / name, f"{tree}/"], timeout=300)
+                move_into(part / name, tree / name)
+    for part, left_out in ((common, ("scripts", "tools")), (headers, ("scripts", "tools", "Makefile"))):
+        for item in part.iterdir():
+            if item.name not in left_out:
+                move_into(item, tree / item.name)
     requires = ["filesystem", choice.compiler, "make", "libelf1", *_needs(debs[3])]
     return _describe(choice, "devel", root, requires=requires)
 

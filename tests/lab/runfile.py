@@ -21,9 +21,11 @@ from builder.tools.rpms import file_sha256
 from builder.tools.run import run
 from tests.lab.lab_patches import LabPatch
 from tests.lab.manifest_types import COMPAT32, file_type, symlinks
+from tests.lab.uses import hold, prune
 
 FORMAT = 3  # of the archives made here; a new number assembles them again
 EPOCH = 1_700_000_000  # seconds; of everything in the archive
+ARCHIVES, DAYS = 24, 3.0  # that are kept; what was used in so many days stays in any case
 DESCRIPTION = "NVIDIA Accelerated Graphics Driver for Linux-x86_64"
 MODULES = "nvidia nvidia-uvm nvidia-modeset nvidia-drm nvidia-peermem"
 # Description, version, an unused line, kernel modules, two unused lines, and what older installers read: the kernel
@@ -96,7 +98,10 @@ def cached_run(cache: Path, identity: Sequence[str], version: str, fill: Callabl
     place.parent.mkdir(parents=True, exist_ok=True)
     with (place.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes want it at once: the first makes it
-        return _cached_run(place, version, fill)
+        found = _cached_run(place, version, fill)
+        hold(place)
+        prune(place.parent, keep=ARCHIVES, days=DAYS)
+        return found
 
 
 def _cached_run(place: Path, version: str, fill: Callable[[Path], None]) -> Path:

@@ -99,10 +99,10 @@ class BranchRepos:
 _ENTER = """
 set -e
 root=$1 shared=$2; shift 2
-mkdir -p "$root$shared"
-mount --bind "$shared" "$root$shared"
 mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
+mount --rbind /dev "$root/dev"
+mkdir -p "$root$shared"  # may lie below /dev
+mount --bind "$shared" "$root$shared"
 exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin LC_ALL=C TERM=dumb "$@"
 """
 

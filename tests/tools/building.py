@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from builder.build import Builder, make_srpm
@@ -43,16 +39,6 @@ install -D hello %{buildroot}/usr/bin/hello
 %clean
 @clean@
 """
-
-
-@contextmanager
-def roomy_folder(otherwise: Path) -> Iterator[Path]:
-    """A folder in memory for work folders with base roots (hundreds of MB), on the disk where there is little."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or shutil.disk_usage(memory).free < 4 << 30:
-        memory = otherwise
-    with tempfile.TemporaryDirectory(dir=memory, prefix="repobuild-test-") as folder:
-        yield Path(folder)
 
 
 def spec(

@@ -12,8 +12,9 @@ from builder.store import Store
 from tests.lab.archive import LabUnavailableError
 from tests.lab.distro import LabDistro, make_distro
 from tests.lab.dnf5 import make_dnf5
+from tests.memory import roomy_folder
 from tests.need import need, need_header, need_root
-from tests.tools import building
+from tests.once import session_folder
 from tests.tools.publishing import PACKAGES, REQUIRES, Shop, make_rpms, put_path, sign_all, two_streams
 from tests.tools.sending import Source, copy_of, two_generations
 from tests.tools.stream_repository import Repository
@@ -23,7 +24,7 @@ from tests.tools.stream_repository import Repository
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Everything signing and publishing tests start from; nobody writes into it."""
     need("gpg", "gpg-agent", "rpmsign", "rpmkeys", "rpmbuild")
-    base = tmp_path_factory.mktemp("shop")
+    base = session_folder(tmp_path_factory, "shop")
     for name in ("home", "foreign"):
         new_key(base / name, name)
     signer = Signer.open(base / "home")
@@ -44,7 +45,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture(scope="session")
 def made_source(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Source:
     """A repository of two generations; nobody writes into it."""
-    return two_generations(shop, tmp_path_factory.mktemp("source") / "repo")
+    return two_generations(shop, session_folder(tmp_path_factory, "source") / "repo")
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     need("rpmbuild", "createrepo_c", "gcc", "make", "strip", "zstd")
     need_header("zstd.h")
     need_root()
-    repository = Repository(tmp_path_factory.mktemp("streams"))
+    repository = Repository(session_folder(tmp_path_factory, "streams"))
     repository.make()
     return repository
 
@@ -89,5 +90,5 @@ def distro() -> LabDistro:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store for base roots and builds, of one test module."""
-    with building.roomy_folder(tmp_path_factory.mktemp("build")) as folder, Store.open(folder / "work") as opened:
+    with roomy_folder(tmp_path_factory.mktemp("build")) as folder, Store.open(folder / "work") as opened:
         yield opened

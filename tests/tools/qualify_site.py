@@ -9,6 +9,7 @@ import pytest
 from builder.qualify.roots import make_install_root
 from tests.lab.distro import LabDistro
 from tests.need import need
+from tests.once import session_folder
 from tests.tools import building
 from tests.tools.qualifying import (
     Site,
@@ -25,7 +26,7 @@ from tests.tools.qualifying import (
 def site(lab: LabDistro, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The cloud kernel, which boots quickest, with the light driver 535."""
     need("bsdtar", "make", "gcc-12", "kmod")
-    top = tmp_path_factory.mktemp("qualifying")
+    top = session_folder(tmp_path_factory, "qualifying")
     version = "535.261.03"
     cloud = next(k for k in lab.kernels if k.variant == "cloud")
     other = next(k for k in reversed(lab.kernels) if k.variant == "generic")

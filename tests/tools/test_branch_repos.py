@@ -15,6 +15,7 @@ from builder.publish import prove_transitions, publish, verify_integrity, verify
 from builder.sign import Signer, new_key
 from tests.golden import sample
 from tests.need import need
+from tests.once import session_top
 from tests.tools.branch_repos import PROFILE, BranchRepos, Host
 from tests.tools.listed import content_tree
 from tests.tools.publishing import TERMS
@@ -52,13 +53,14 @@ Make = Callable[..., Host]
 
 
 @pytest.fixture
-def make(repos: BranchRepos, tmp_path: Path, tools: Path | None) -> Iterator[Make]:
+def make(
+    repos: BranchRepos, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, tools: Path | None
+) -> Iterator[Make]:
     """Makes a host with two kernels that knows one published repository."""
     hosts: list[Host] = []
 
     def made(*, best: bool = True) -> Host:
-        shared = Path(*tmp_path.parts[:4]) if tmp_path.is_relative_to("/tmp") else tmp_path.parent
-        host = Host(tmp_path / f"host-{len(hosts)}", shared, tools)
+        host = Host(tmp_path / f"host-{len(hosts)}", session_top(tmp_path_factory), tools)
         hosts.append(host)
         host.prepare(repos.base, repos.signer, KERNELS, best=best)
         return host

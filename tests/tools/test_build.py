@@ -36,6 +36,7 @@ from builder.tools.dnf import Dnf
 from builder.tools.rpms import extract_members, read_artifact, read_header
 from builder.tools.run import cancel_all, reset_cancelled, run, which
 from tests.lab.distro import LabDistro
+from tests.memory import roomy_folder
 from tests.need import need
 from tests.tools import building
 from tests.tools.publishing import make_rpms
@@ -248,7 +249,7 @@ def test_a_changed_repository_makes_another_root_and_drops_the_old(tmp_path: Pat
     chroot = building.lab_chroot(distro, extra, packages=building.SMALL)
     make_rpms(repository, [("one", "0", "1", "1")])
     createrepo(repository)
-    with building.roomy_folder(tmp_path) as folder, Store.open(folder / "work") as store:
+    with roomy_folder(tmp_path) as folder, Store.open(folder / "work") as store:
         builder = ChrootBuilder(store)
         first = builder.prepare(chroot)
         make_rpms(repository, [("two", "0", "1", "1")])

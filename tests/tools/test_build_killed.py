@@ -14,6 +14,7 @@ from builder.build import ChrootBuilder
 from builder.model.matrix import Chroot
 from builder.store import Store
 from tests.lab.distro import make_distro
+from tests.memory import roomy_folder
 from tests.need import need, need_root
 from tests.tools import building
 
@@ -78,7 +79,7 @@ def kill_when(
 
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Path]:
-    with building.roomy_folder(tmp_path) as folder:
+    with roomy_folder(tmp_path) as folder:
         yield folder / "work"
 
 

@@ -22,6 +22,7 @@ from builder.tools.rpms import read_artifact
 from builder.tools.run import run
 from tests.golden import sample
 from tests.need import need
+from tests.once import session_top
 from tests.tools import publishing
 from tests.tools.branch_repos import PROFILE, Host
 from tests.tools.rpm_building import build
@@ -180,12 +181,11 @@ Make = Callable[[tuple[Delivery, Path | None]], Admin]
 
 
 @pytest.fixture
-def make(site: Site, tmp_path: Path) -> Iterator[Make]:
+def make(site: Site, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
     hosts: list[Host] = []
 
     def made(way: tuple[Delivery, Path | None]) -> Admin:
-        shared = Path(*tmp_path.parts[:4]) if tmp_path.is_relative_to("/tmp") else tmp_path.parent
-        hosts.append(Host(tmp_path / "host", shared, way[1]))
+        hosts.append(Host(tmp_path / "host", session_top(tmp_path_factory), way[1]))
         return Admin(site, hosts[-1], way[0], tmp_path)
 
     yield made

@@ -17,6 +17,7 @@ from builder.tools.run import Completed, run
 from tests.golden import sample
 from tests.lab.dnf5 import make_libdnf5_devel
 from tests.need import need
+from tests.once import session_top
 from tests.tools.branch_repos import Host
 from tests.tools.rpm_building import build, lines
 from tests.tools.stream_repository import OTHER_KERNEL, stub
@@ -101,13 +102,12 @@ def site(compiler: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def make(site: Site, dnf5_root: Path, tmp_path: Path) -> Iterator[Make]:
+def make(site: Site, dnf5_root: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
     """Makes a host with two kernels, libdnf5 and the gate: its plugin comes along, and dnf5 loads it from there."""
     hosts: list[Host] = []
 
     def made(*, best: bool = True) -> Host:
-        shared = Path(*tmp_path.parts[:4]) if tmp_path.is_relative_to("/tmp") else tmp_path.parent
-        host = Host(tmp_path / f"host-{len(hosts)}", shared, dnf5_root)
+        host = Host(tmp_path / f"host-{len(hosts)}", session_top(tmp_path_factory), dnf5_root)
         hosts.append(host)
         plugins = host.root / "usr/lib64/libdnf5/plugins"
         configured = host.root / "etc/dnf/libdnf5-plugins"

@@ -36,10 +36,15 @@ class RawCell:
 
 def raw_cells(files: FileSet) -> Iterator[RawCell]:
     """Every cell, the excluded ones included, in file order."""
+    known: dict[tuple[str, str | None], list[tuple[str, str, str, Flavor]]] = {}
     for kernel in files.kernels():
         release, distribution = kernel.get("release").text, kernel.get("distribution").text
         if release and distribution:
-            yield from _on_kernel(files, kernel, distribution)
+            like = (distribution, kernel.get("arch").text)  # kernels that are alike in this have the same cells
+            if like not in known:
+                known[like] = list(_for_kernels(files, *like))
+            for label, branch, version, flavor in known[like]:
+                yield RawCell(label=label, kernel=kernel, branch=branch, version=version, flavor=flavor)
 
 
 def cell_ids(files: FileSet) -> list[str]:
@@ -47,8 +52,8 @@ def cell_ids(files: FileSet) -> list[str]:
     return [cell.id for cell in raw_cells(files)]
 
 
-def _on_kernel(files: FileSet, kernel: Node, distribution: str) -> Iterator[RawCell]:
-    arch = kernel.get("arch").text
+def _for_kernels(files: FileSet, distribution: str, arch: str | None) -> Iterator[tuple[str, str, str, Flavor]]:
+    """Label, branch, driver version and flavor of the cells that each kernel of a distribution × arch has."""
     for branch, node in files.branches().items():
         drivers = node.get("drivers").elements
         versions = [d.get("version").text for d in drivers]
@@ -59,7 +64,7 @@ def _on_kernel(files: FileSet, kernel: Node, distribution: str) -> Iterator[RawC
             for flavor in Flavor:
                 if flavor.value in driver.get("flavors").texts() and _offered(files, distribution, branch, flavor):
                     label = f"r{branch}{flavor.suffix}" + ("" if version == newest else f":{version}")
-                    yield RawCell(label=label, kernel=kernel, branch=branch, version=version, flavor=flavor)
+                    yield label, branch, version, flavor
 
 
 def _has_run(sources: tuple[Node, ...], arch: str | None) -> bool:

@@ -56,7 +56,7 @@ PATTERNS[TIME] = 'a time in UTC, as in "2025-05-20T13:05Z"'
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class RepositoryEntry(_File):

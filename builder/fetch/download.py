@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-import requests
-
 from builder.errors import FetchError, UnreachableError
+
+if TYPE_CHECKING:
+    import requests
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0: not known)
 
@@ -85,6 +87,8 @@ def _copy(source: Path, url: str, folder: Path, report: Progress) -> Downloaded:
 
 def _fetch(url: str, folder: Path, report: Progress) -> Downloaded:
     """One try: resume if possible, stream to the end, hash."""
+    import requests  # noqa: PLC0415  most runs ask no server
+
     path = folder / _DATA
     have, validator = _resumable(url, folder)
     headers = {"Accept-Encoding": "identity"}
@@ -190,6 +194,8 @@ def _chunks(path: Path, size: int) -> Iterator[bytes]:
 
 
 def _words(exc: requests.RequestException) -> str:
+    import requests  # noqa: PLC0415  most runs ask no server
+
     if isinstance(exc, requests.Timeout):
         return "the server did not answer in time"
     if isinstance(exc, requests.exceptions.ChunkedEncodingError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -186,11 +186,10 @@ class Verdict:
     unit_id: str
     level: str  # "static"
     checks: tuple[Check, ...]
+    ok: bool = field(init=False, repr=False, compare=False)  # no check failed; found once: each stream asks each unit
 
-    @property
-    def ok(self) -> bool:
-        """True when no check failed."""
-        return all(c.outcome is Outcome.OK for c in self.checks)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ok", all(c.outcome is Outcome.OK for c in self.checks))
 
     @property
     def reason(self) -> str:

@@ -23,12 +23,13 @@ from builder.model.release import (
 from builder.pipeline.orders import identity
 from builder.pipeline.workshop import Workshop, known
 from builder.plan.streams import units_of_stream
-from builder.report import provenance, sbom
+from builder.report import provenance
 from builder.sign import Signer
 from builder.store import read_inputs
 from builder.tools.rpms import read_header
 
 _BILL = "sbom"  # what is kept of releases by their content
+_TEXTS = "texts"  # what is kept of RPMs by their sha256: json [licence, summary]
 
 
 def attestation_files(
@@ -70,6 +71,8 @@ def _bill(shop: Workshop, release: DriverRelease) -> bytes:
     key = hashlib.sha256(f"{identity()} {version('cyclonedx-python-lib')} {release!r}".encode()).hexdigest()
     found = shop.store.derived.get(_BILL, [key])
     if key not in found:
+        from builder.report.sbom import sbom  # noqa: PLC0415  its library takes longer to import than all else here
+
         found = {key: sbom(release)}
         shop.store.derived.put(_BILL, found)
     return found[key]
@@ -131,6 +134,7 @@ def _release(
         for o, _, inputs in built
         if o.unit.cell is not None
     }
+    texts = _texts(shop, [signed[artifact.sha256] for _, result, _ in built for artifact in result.artifacts])
     roots = {inputs.parts.buildroot: inputs.packages for _, _, inputs in built if inputs is not None}
     return DriverRelease(
         name=matrix.module,
@@ -143,7 +147,7 @@ def _release(
         epoch=max((result.source_date_epoch for _, result, _ in built), default=0),
         sources=_sources(shop, driver, arch),
         kernels=tuple(kernel for _, kernel in sorted(kernels.items())),
-        units=tuple(_unit(o, result, inputs, signed) for o, result, inputs in built),
+        units=tuple(_unit(o, result, inputs, signed, texts) for o, result, inputs in built),
         buildroots=tuple(sorted(roots.items())),
     )
 
@@ -173,7 +177,11 @@ def _kernel(shop: Workshop, distribution: Distribution, kernel: Kernel, inputs: 
 
 
 def _unit(
-    outcome: UnitOutcome, result: BuildResult, inputs: Inputs | None, signed: Mapping[str, Artifact]
+    outcome: UnitOutcome,
+    result: BuildResult,
+    inputs: Inputs | None,
+    signed: Mapping[str, Artifact],
+    texts: Mapping[str, tuple[str, str]],
 ) -> ReleaseUnit:
     parts = inputs.parts if inputs is not None else None
     made = inputs.modules if inputs is not None and inputs.modules is not None else parts
@@ -186,16 +194,25 @@ def _unit(
         sources=made.sources if made else (),
         buildroot=parts.buildroot if parts else None,
         kernel=outcome.unit.cell.kernel.release if outcome.unit.cell else None,
-        packages=tuple(_package(signed[artifact.sha256]) for artifact in result.artifacts),
+        packages=tuple(_package(signed[artifact.sha256], texts) for artifact in result.artifacts),
     )
 
 
-def _package(artifact: Artifact) -> ReleasePackage:
-    header = read_header(artifact.path)
+def _texts(shop: Workshop, artifacts: Sequence[Artifact]) -> dict[str, tuple[str, str]]:
+    """Licence and summary of RPMs by their sha256; what was read of a header is kept, as bytes do not change."""
+    known = shop.store.derived.get(_TEXTS, [artifact.sha256 for artifact in artifacts])
+    fresh = {}
+    for artifact in artifacts:
+        if artifact.sha256 not in known:
+            header = read_header(artifact.path)
+            fresh[artifact.sha256] = json.dumps([header.license, header.summary]).encode()
+    shop.store.derived.put(_TEXTS, fresh)
+    rows = {sha256: json.loads(row) for sha256, row in (known | fresh).items()}
+    return {sha256: (licence, summary) for sha256, (licence, summary) in rows.items()}
+
+
+def _package(artifact: Artifact, texts: Mapping[str, tuple[str, str]]) -> ReleasePackage:
+    licence, summary = texts[artifact.sha256]
     return ReleasePackage(
-        nevra=artifact.nevra,
-        sha256=artifact.sha256,
-        size=artifact.size,
-        license=header.license,
-        summary=header.summary,
+        nevra=artifact.nevra, sha256=artifact.sha256, size=artifact.size, license=licence, summary=summary
     )

@@ -12,7 +12,9 @@ from builder.pipeline.events import Event, State
 class EventLine(BaseModel):
     """One line: something that happened to a subject. The first and last line of a run have stage `run`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        defer_build=True, extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True
+    )
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     run: str

@@ -179,7 +179,7 @@ class Farm:
             slot.jobs, slot.supervision.peak = reply.jobs, reply.memory
             slot.where = reply.worker
             slot.waited = max(0.0, time.monotonic() - started - reply.seconds)
-        if not self._exchange.take("modules", what.key, folder):
+        if not self._exchange.take("modules", what.key, folder, anew=True):
             raise WorkersError(
                 f"{unit_id}: {reply.worker} says that it compiled it, but its modules are not in {self._exchange.url}",
                 hint="all workers must reach the store of --store under the same URL",

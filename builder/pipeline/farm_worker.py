@@ -191,7 +191,8 @@ def _compile(here: BuildWorker, order: Order) -> None:
         folder = tmp / "modules"
         folder.mkdir()
         here.compile(order, folder)
-        here.shared(order.store).give("modules", order.what.key, folder)
+        # Anew: nobody orders what can be had there, so what is there by that name is damaged, or the same.
+        here.shared(order.store).give("modules", order.what.key, folder, anew=True)
 
 
 def _give_logs(here: BuildWorker, order: Order) -> None:

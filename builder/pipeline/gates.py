@@ -29,11 +29,12 @@ def gate_kernels(
     kmods = {
         outcome.unit.cell.kernel.release: outcome.result.artifacts[0]
         for outcome in outcomes
-        if outcome.ok
-        and outcome.result is not None
-        and outcome.unit.cell is not None
-        and outcome.unit.driver == driver
+        if outcome.unit.cell is not None  # each gate asks it of all units, so cheap questions first
         and outcome.unit.flavor is flavor
+        and outcome.unit.driver.version == driver.version
+        and outcome.ok
+        and outcome.result is not None
+        and outcome.unit.driver == driver
         and outcome.unit.distribution == distribution
     }
     return tuple(

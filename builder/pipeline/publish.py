@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def _find_signed(shop: Workshop, fingerprints: Sequence[str], artifact: Artifact
     folder = next((found for found in folders if found is not None), None)
     if folder is None:
         return None
-    (path,) = folder.glob("*.rpm")
+    (path,) = (folder / name for name in os.listdir(folder) if name.endswith(".rpm"))  # noqa: PTH208  as thousands are
     sha256 = (folder / "sha256").read_text()
     return Artifact(nevra=artifact.nevra, path=path, size=path.stat().st_size, sha256=sha256)
 

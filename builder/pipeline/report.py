@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from builder.model.cells import PackageKind
 from builder.model.lifetimes import leaves_on
@@ -18,6 +19,7 @@ from builder.model.report import (
 )
 from builder.pipeline.gpus import gpus_files, gpus_of
 from builder.pipeline.integrity import key_names
+from builder.pipeline.kept import kept_page
 from builder.pipeline.signing import UNSIGNED
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
@@ -40,7 +42,8 @@ def support_files(
     certificate = shop.signing.certificate
     own = ((CERTIFICATE_FILE, certificate.der),) if certificate else ()
     own = (*gpus_files(shop, streams, arch), *own)
-    return (*write_files(support_facts(shop, distribution, arch, streams, outcomes)), *own)
+    kept = partial(kept_page, shop.store.derived, f"{distribution.name}/{arch}")
+    return (*write_files(support_facts(shop, distribution, arch, streams, outcomes), kept), *own)
 
 
 def support_facts(

@@ -13,6 +13,7 @@ from typing import Any
 from builder.errors import RepobuildError
 from builder.model.cells import PackageKind
 from builder.model.planning import UnitOutcome
+from builder.pipeline.kept import kept_page
 from builder.pipeline.settings import Settings
 from builder.pipeline.workshop import Workshop
 from builder.publish import LOGS, Bytes, CurrentSupport, update_site
@@ -28,7 +29,7 @@ from builder.report import (
     update_times,
     write_times,
 )
-from builder.store import read_inputs
+from builder.store import Derived, read_inputs
 
 NOT_PUBLISHED = "logs are not published here: repobuild why CELL shows them where it was built"
 NOT_HERE = "its log is not in the work folder that published last"
@@ -46,7 +47,7 @@ class SiteFacts:
 def tell_site(shop: Workshop, outcomes: Iterable[UnitOutcome]) -> None:
     """Write the repository's support matrix; that it fails is told and harms no publication."""
     try:
-        changed = write_site(shop.settings, _facts(shop, outcomes))
+        changed = write_site(shop.settings, _facts(shop, outcomes), shop.store.derived)
     except RepobuildError as exc:
         shop.tell("site", SITE_PAGE, "failed", exc.message, code=exc.code)
         return
@@ -54,8 +55,8 @@ def tell_site(shop: Workshop, outcomes: Iterable[UnitOutcome]) -> None:
         shop.tell("site", SITE_PAGE, "done", f"{len(changed)} files")
 
 
-def write_site(settings: Settings, facts: SiteFacts | None = None) -> tuple[str, ...]:
-    """Names of the files that changed. Raises what ``update_site`` raises."""
+def write_site(settings: Settings, facts: SiteFacts | None = None, derived: Derived | None = None) -> tuple[str, ...]:
+    """Names of the files that changed; ``derived`` keeps the page. Raises what ``update_site`` raises."""
     known = facts or SiteFacts()
 
     def compose(current: tuple[CurrentSupport, ...], read: Callable[[str], bytes]) -> Mapping[str, Bytes]:
@@ -72,9 +73,10 @@ def write_site(settings: Settings, facts: SiteFacts | None = None) -> tuple[str,
             logs=logs,
             no_log=NOT_HERE if any(logs.values()) else NOT_PUBLISHED,
         )
-        page = support_page(document)
+        data = support_json(document)
+        page = kept_page(derived, "site", data, partial(support_page, document))
         # Times first: a run that is killed in between counts no module as newer than it is.
-        return {SITE_TIMES: write_times(times), **fresh, SITE_DATA: support_json(document), SITE_PAGE: page}
+        return {SITE_TIMES: write_times(times), **fresh, SITE_DATA: data, SITE_PAGE: page}
 
     return update_site(settings.repo_path, compose, _logs_of)
 

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-import requests
-
 from builder.errors import VerifyError
+
+if TYPE_CHECKING:
+    import requests
 
 _TIMEOUT = (20.0, 120.0)  # seconds to connect, to the next byte
 _CHUNK = 1 << 20  # bytes
@@ -31,7 +33,7 @@ class Location:
         self.folder = Path(unquote(parts.path)) if parts.scheme in ("", "file") else None  # where it is a local one
         self._base = location.rstrip("/")
         self._tmp = tmp
-        self._session = requests.Session()
+        self._session: requests.Session | None = None  # as soon as a server is asked
 
     @contextmanager
     def open(self, href: str, *, limit: int | None = None) -> Iterator[Path]:
@@ -60,8 +62,10 @@ class Location:
         """Is there a file at all? Nothing is fetched."""
         if self.folder is not None:
             return (self.folder / href).is_file()
+        import requests  # noqa: PLC0415  most runs ask no server
+
         try:
-            answer = self._session.head(f"{self._base}/{quote(href)}", timeout=_TIMEOUT, allow_redirects=True)
+            answer = self._server().head(f"{self._base}/{quote(href)}", timeout=_TIMEOUT, allow_redirects=True)
         except requests.RequestException:
             return False
         return bool(answer.status_code == requests.codes.ok)
@@ -75,10 +79,19 @@ class Location:
         except OSError:
             return None
 
+    def _server(self) -> requests.Session:
+        import requests  # noqa: PLC0415  most runs ask no server
+
+        if self._session is None:
+            self._session = requests.Session()
+        return self._session
+
     def _fetch(self, href: str, target: Path, limit: int | None) -> None:
+        import requests  # noqa: PLC0415  most runs ask no server
+
         got = 0
         try:
-            with self._session.get(f"{self._base}/{quote(href)}", stream=True, timeout=_TIMEOUT) as answer:
+            with self._server().get(f"{self._base}/{quote(href)}", stream=True, timeout=_TIMEOUT) as answer:
                 if answer.status_code != requests.codes.ok:
                     raise MissingFileError(f"missing (HTTP {answer.status_code})")
                 answer.raw.decode_content = False  # a .gz is to be hashed as it lies there

@@ -26,7 +26,7 @@ Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class ManifestFile(_Part):
@@ -42,7 +42,7 @@ class ManifestFile(_Part):
 class ListHead(_Part):
     """What a signed list says of itself, without its files: they are many, and seldom asked for."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     key: Annotated[str, Field(pattern="^[0-9A-F]{40}$")]
@@ -58,7 +58,7 @@ class ListHead(_Part):
 class SignedList(ListHead):
     """Files that somebody with the key says to belong together."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(defer_build=True, extra="forbid")
 
     files: list[ManifestFile]
     """Every file but the list itself and its signatures, by path; what is reached through a link stands here once."""
@@ -79,7 +79,7 @@ class ManifestHead(ListHead):
 class Manifest(ManifestHead, SignedList):
     """What one publication of a distribution × arch consists of, signed by who publishes it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(defer_build=True, extra="forbid")
 
 
 class CurrentOne(_Part):

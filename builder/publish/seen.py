@@ -18,7 +18,7 @@ from builder.store.files import os_failure, write_atomic
 class Sight(BaseModel):
     """The newest manifest that was seen at a place, signed by a key."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", strict=True, frozen=True)
 
     location: str
     of: str  # <distribution>/<arch>
@@ -29,7 +29,7 @@ class Sight(BaseModel):
 
 
 class _Seen(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", strict=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     seen: list[Sight] = []

@@ -11,7 +11,6 @@ from builder.report.provenance import provenance, provenance_schema
 from builder.report.retention import print_retention
 from builder.report.run_metrics import RunNumbers, write_metrics
 from builder.report.run_summary import count_lines, markdown
-from builder.report.sbom import sbom
 from builder.report.site import DATA as SITE_DATA
 from builder.report.site import PAGE as SITE_PAGE
 from builder.report.site import TIMES as SITE_TIMES
@@ -24,7 +23,6 @@ from builder.report.site import (
     write_times,
 )
 from builder.report.support_matrix import support_json, support_matrix
-from builder.report.support_schema import support_schemas
 
 __all__ = [
     "EVENTS_FILE",
@@ -57,14 +55,12 @@ __all__ = [
     "provenance_schema",
     "publication_event",
     "read_times",
-    "sbom",
     "site_document",
     "stream_gpus",
     "support_files",
     "support_json",
     "support_matrix",
     "support_page",
-    "support_schemas",
     "update_times",
     "write_metrics",
     "write_times",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
@@ -80,11 +80,21 @@ def support_page(site: Mapping[str, Any]) -> bytes:
     return page.encode()
 
 
-def support_files(facts: SupportFacts) -> tuple[tuple[str, bytes], ...]:
-    """The files of a publication that say what it supports, as (name, bytes); a function of the facts alone."""
+def publication_page(document: Mapping[str, Any]) -> bytes:
+    """The page that a publication holds of its own support matrix; a function of the document alone."""
+    return support_page(site_document([CurrentPublication(digest=None, document=document)], {}, no_log=NO_TIMES))
+
+
+def support_files(
+    facts: SupportFacts, kept: Callable[[bytes, Callable[[], bytes]], bytes] | None = None
+) -> tuple[tuple[str, bytes], ...]:
+    """The files of a publication that say what it supports, as (name, bytes); a function of the facts alone.
+
+    ``kept`` gives the page of the document's bytes, or has it made.
+    """
     document = support_matrix(facts)
-    site = site_document([CurrentPublication(digest=None, document=document)], {}, no_log=NO_TIMES)
-    return ("support-matrix.html", support_page(site)), ("support-matrix.json", support_json(document))
+    data, make = support_json(document), partial(publication_page, document)
+    return ("support-matrix.html", kept(data, make) if kept else make()), ("support-matrix.json", data)
 
 
 def _picker(site: Mapping[str, Any]) -> dict[str, Any]:

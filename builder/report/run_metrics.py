@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from typing import TYPE_CHECKING
 
 from builder.model.run import RunReport
 from builder.report.run_summary import cell_lines
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Gauge
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class RunNumbers:
 
 def write_metrics(path: Path, numbers: RunNumbers) -> None:
     """Replace the file by one rename. Raises OSError."""
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile  # noqa: PLC0415  few runs are asked to
+
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
@@ -46,6 +50,8 @@ def write_metrics(path: Path, numbers: RunNumbers) -> None:
 
 
 def _add_report(registry: CollectorRegistry, report: RunReport) -> None:
+    from prometheus_client import Gauge  # noqa: PLC0415  as above
+
     cells = Gauge("repobuild_cells", "Cells at the end of the run.", ("branch", "state"), registry=registry)
     for (branch, state), count in sorted(Counter((c.branch, c.state.value) for c in cell_lines(report)).items()):
         cells.labels(branch, state).set(count)

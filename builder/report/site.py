@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
+from builder.model.json_text import json_text
 from builder.model.report import TIME
 
 SCHEMA = 1
@@ -87,7 +89,7 @@ def read_times(data: bytes) -> dict[str, dict[str, CellTimes]]:
 def write_times(times: Mapping[str, Mapping[str, CellTimes]]) -> bytes:
     """The file that ``read_times`` reads."""
     cells = {place: {key: asdict(row) for key, row in sorted(rows.items())} for place, rows in sorted(times.items())}
-    return (json.dumps({"schema": SCHEMA, "cells": cells}, indent=0, ensure_ascii=False) + "\n").encode()
+    return (json_text({"schema": SCHEMA, "cells": cells}, indent=0, ensure_ascii=False) + "\n").encode()
 
 
 def site_document(
@@ -161,8 +163,14 @@ def _kernel(kernel: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]
 def _hours(since: str | None, until: str | None) -> float | None:
     if since is None or until is None:
         return None
-    waited = datetime.strptime(until, TIME) - datetime.strptime(since, TIME)  # noqa: DTZ007  both are UTC
+    waited = _time(until) - _time(since)
     return max(0.0, round(waited.total_seconds() / 3600, 1))
+
+
+@lru_cache(maxsize=4096)
+def _time(text: str) -> datetime:
+    """Thousands of cells share few times, and reading one is slow."""
+    return datetime.strptime(text, TIME)  # noqa: DTZ007  all are UTC
 
 
 def _freshness(kernels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

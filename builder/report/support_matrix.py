@@ -5,12 +5,12 @@ Its bytes are part of a publication's content, so nothing in it may come from a 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from builder.model.gpu_generations import driven_by
+from builder.model.json_text import json_text
 from builder.model.matrix import Flavor, Kmods
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
@@ -80,7 +80,7 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
 
 def support_json(document: dict[str, Any]) -> bytes:
     """The document as JSON, keys in its own order."""
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json_text(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _stream(stream: SupportStream, facts: SupportFacts) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import fcntl
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.errors import DiskFullError, StoreError
@@ -60,6 +62,36 @@ def sync_path(path: Path | str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class SharedSync:
+    """Folders synced by many threads: one fsync for all that asked while the one before it ran."""
+
+    def __init__(self) -> None:
+        self._last = 0  # number of who asked last
+        self._lock = threading.Lock()
+        self._folders: dict[Path, _Synced] = {}
+
+    def sync(self, folder: Path) -> None:
+        """Return when all that was done in a folder before the call is on the disk."""
+        with self._lock:
+            mine = self._last = self._last + 1
+            state = self._folders.setdefault(folder, _Synced())
+        with state.one_at_a_time:
+            if state.upto >= mine:
+                return  # an fsync that began after this call has ended
+            with self._lock:
+                last = self._last
+            sync_path(folder)
+            state.upto = last
+
+
+@dataclass(slots=True)
+class _Synced:
+    """What is known of a folder."""
+
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    upto: int = 0  # who asked with a number up to this one is served
 
 
 def link_file(source: Path, target: Path | str) -> bool:

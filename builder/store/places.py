@@ -12,7 +12,6 @@ import os
 import shutil
 import socket
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from builder.errors import DiskFullError, SharedStoreError
 from builder.store.files import os_failure, sync_path
 
 _OLD = 7 * 86400.0  # seconds after which a leftover of a killed writer is removed
+_HOST = socket.gethostname()
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 _PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3, "mode": "standard"}}  # seconds
 
@@ -49,8 +49,11 @@ class Place(Protocol):
     def fetch(self, name: str, target: Path) -> bool:
         """Copy a file to ``target``; False where there is none. Raises DiskFullError, too."""
 
-    def put(self, source: Path | bytes, name: str) -> None:
-        """Make ``name`` these bytes, or those of a file, whatever it was before."""
+    def put(self, source: Path | bytes, name: str, *, synced: bool = True) -> None:
+        """Make ``name`` these bytes, or those of a file, whatever it was before.
+
+        A power cut may take it as if it never was; not ``synced``: or some of its bytes.
+        """
 
     def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:
         """Make ``name`` these bytes unless it is there: False then. Of several writers one succeeds.
@@ -124,7 +127,7 @@ class FolderPlace:
                 return False
             return True
 
-    def put(self, source: Path | bytes, name: str) -> None:
+    def put(self, source: Path | bytes, name: str, *, synced: bool = True) -> None:
         """See Place."""
         target = self._root / name
         with _failures(target), self._fresh(target.parent) as fresh:
@@ -132,7 +135,8 @@ class FolderPlace:
                 fresh.write_bytes(source)
             else:
                 shutil.copyfile(source, fresh)
-            sync_path(fresh)
+            if synced:
+                sync_path(fresh)
             fresh.replace(target)  # its folder is not synced: what a power cut takes is put anew
 
     def create(self, name: str, data: bytes, *, lasting: bool = True) -> bool:
@@ -159,7 +163,7 @@ class FolderPlace:
             tmp.mkdir(exist_ok=True)
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-        fresh = tmp / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        fresh = tmp / f"{_HOST}-{os.getpid()}-{os.urandom(16).hex()}"
         try:
             yield fresh
         finally:
@@ -267,7 +271,7 @@ class S3Place:
                 return False
             return True
 
-    def put(self, source: Path | bytes, name: str) -> None:
+    def put(self, source: Path | bytes, name: str, *, synced: bool = True) -> None:  # noqa: ARG002  it always is
         """See Place: S3 shows an object when all of it is there."""
         with self._failures(name):
             if isinstance(source, bytes):

@@ -24,6 +24,7 @@ SHARED = (
     "worksets",  # what workers compile cells of a driver from
     "failures",  # logs of what failed on them
 )
+_PASSING = ("modules", "failures")  # taken by a run, which keeps copies that last, soon after a worker gave them
 MARKER = "repobuild-store.json"
 _ENOUGH = 3  # failures in a row after which a run goes on without
 T = TypeVar("T")
@@ -100,12 +101,18 @@ class SharedStore:
                 self._index[kind] = {name.removesuffix(".json") for name in found}
             return key in self._index[kind]
 
-    def take(self, kind: str, key: str, folder: Path) -> bool:
+    def take(self, kind: str, key: str, folder: Path, *, anew: bool = False) -> bool:
         """Fill ``folder`` with an object, every byte compared with its description; False when that cannot be had.
 
-        A damaged object is told and never looked at again; giving it anew replaces it. Raises DiskFullError.
+        A damaged object is told and never looked at again; giving it anew replaces it. ``anew``: another machine did
+        that just now, so look at it whatever it was. Raises DiskFullError.
         """
-        if not self._exchange or kind not in SHARED or not self.usable or (kind, key) in self._damaged:
+        if not self._exchange or kind not in SHARED or not self.usable:
+            return False
+        if anew:
+            with self._lock:
+                self._damaged.discard((kind, key))
+        if (kind, key) in self._damaged:
             return False
         try:
             taken = self._try(f"take {kind} {key[:12]}", False, lambda: self._take(kind, key, folder))
@@ -145,8 +152,11 @@ class SharedStore:
         with self._lock:
             self._index.get(kind, set()).discard(key)
 
-    def give(self, kind: str, key: str, folder: Path) -> None:
-        """Keep a finished folder there, too; what another machine gave before stays, unless it is damaged."""
+    def give(self, kind: str, key: str, folder: Path, *, anew: bool = False) -> None:
+        """Keep a finished folder there, too; what another machine gave before stays, unless it is damaged.
+
+        ``anew``: this replaces it, as somebody asked for it again who could have taken it.
+        """
         if not self._exchange or kind not in SHARED or not self.usable:
             return
         try:
@@ -155,20 +165,22 @@ class SharedStore:
             self._warn(f"cannot give {kind} {key[:12]}: {exc}")
             return
         if files is not None:
-            self._try(f"give {kind} {key[:12]}", None, lambda: self._give(kind, key, folder, files))
+            self._try(f"give {kind} {key[:12]}", None, lambda: self._give(kind, key, folder, files, anew=anew))
 
-    def _give(self, kind: str, key: str, folder: Path, files: tuple[SharedFile, ...]) -> None:
-        damaged = (kind, key) in self._damaged
+    def _give(self, kind: str, key: str, folder: Path, files: tuple[SharedFile, ...], *, anew: bool) -> None:
+        damaged = anew or (kind, key) in self._damaged
+        # What a power cut leaves of bytes that were not synced is found by their sha256 and made again.
+        synced = kind not in _PASSING
         name = _description(kind, key)
         if not damaged and (there := self._place.read(name)) is not None:
             self._compare(kind, key, there, files)
             return
         for file in files:
             if damaged or self._place.size(file.data) != file.size:
-                self._place.put(folder / file.path, file.data)
+                self._place.put(folder / file.path, file.data, synced=synced)
         description = write_description(kind, key, files)
         if damaged:
-            self._place.put(description, name)
+            self._place.put(description, name, synced=synced)
         elif not self._place.create(name, description, lasting=False):  # an object that is gone is made again
             self._compare(kind, key, self._place.read(name) or b"", files)
             return

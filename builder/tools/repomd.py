@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import requests
-
 from builder.errors import ToolError
 from builder.model.matrix import Chroot, RepositoryRef
 
@@ -47,6 +45,8 @@ def _repomd(repository: RepositoryRef, url: str) -> bytes:
     try:
         if address.startswith("file://"):
             return Path(unquote(urlsplit(address).path)).read_bytes()
+        import requests  # noqa: PLC0415  most runs ask no server
+
         response = requests.get(address, timeout=_TIMEOUT)
     except OSError as exc:  # requests' own failures are OSErrors too
         raise ToolError(f"repository {repository.id}: {address}: {exc}", hint=hint) from exc

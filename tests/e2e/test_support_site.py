@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from builder.report import support_schemas
+from builder.report.support_schema import support_schemas
 from tests.conftest import Job
 from tests.lab.client import BASE_URL
 from tests.tools.browser import opened, picture, running_browser, serving

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,3 +216,15 @@ def test_an_order_holds_no_key_and_no_path_of_this_machine(tmp_path: Path) -> No
     sent = pickle.dumps(replace(order, what=replace(order.what, spec=replace(order.what.spec, sources=()))))
     assert str(tmp_path).encode() not in sent
     assert b"key.pem" not in sent
+
+
+def test_modules_that_were_damaged_in_the_exchange_are_compiled_and_given_again(run: Farm, tmp_path: Path) -> None:
+    """As after a power cut: what passes through the exchange is not synced there."""
+    whole = (compile_one(run, tmp_path / "first", 3) / "said").read_text()
+    for path in (tmp_path / "exchange/data").rglob("*"):
+        if path.is_file() and path.read_bytes() == whole.encode():
+            path.write_bytes(b"\0" * len(whole))
+    (tmp_path / "second").mkdir()
+    assert not run._exchange.take("modules", compilation(tmp_path / "sources", 3).key, tmp_path / "second")
+    shutil.rmtree(tmp_path / "second")
+    assert (compile_one(run, tmp_path / "second", 3) / "said").read_text() == whole

@@ -11,8 +11,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from builder.model.nevra import Evr, Nevra
 from builder.model.release import DriverRelease, ReleaseKernel, ReleasePackage, ReleaseSource, ReleaseUnit
-from builder.report import provenance, sbom
+from builder.report import provenance
 from builder.report.provenance import Statement
+from builder.report.sbom import sbom
 
 
 def digest(text: str) -> str:

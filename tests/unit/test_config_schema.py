@@ -15,7 +15,8 @@ import yaml
 from builder.config import json_schemas
 from builder.pipeline.event_lines import event_schema
 from builder.publish import manifest_schemas
-from builder.report import provenance_schema, support_schemas
+from builder.report import provenance_schema
+from builder.report.support_schema import support_schemas
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "docs" / "schema"

@@ -21,10 +21,10 @@ from builder.report import (
     read_times,
     site_document,
     support_matrix,
-    support_schemas,
     update_times,
     write_times,
 )
+from builder.report.support_schema import support_schemas
 from tests.tools.support_site import production_site
 from tests.unit.test_report import FACTS, NEW, OLD
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from builder.tools.run import run
 
 _QUERY_TIMEOUT = 300.0  # seconds
+_RPM, _ADMINS = Path("/usr/lib/rpm"), Path("/etc/rpm")
+_NOT_READ = ("~", ".rpmnew", ".rpmorig", ".rpmsave")
 BUILD_HOST = "repobuild"  # instead of the machine's name, which would stand in every header
 
 
@@ -29,6 +31,12 @@ def defines(macros: Mapping[str, str]) -> list[str]:
 def macro_file(macros: Mapping[str, str]) -> str:
     """The text of an rpm macro file."""
     return "".join(f"%{name} {value}\n" for name, value in macros.items())
+
+
+def last_macro_file() -> Path:
+    """Of the host's files of macros the one that rpm reads last: what it says holds against the others."""
+    found = [_RPM / "macros", *sorted(_RPM.glob("macros.d/macros.*")), *sorted(_ADMINS.glob("macros.*"))]
+    return [path for path in (*found, _ADMINS / "macros") if path.is_file() and not path.name.endswith(_NOT_READ)][-1]
 
 
 def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]:

@@ -150,6 +150,7 @@ def _overrides(chroot: Chroot, settings: Mapping[str, object]) -> str:
         f"config_opts['cache_topdir'] = {str(INSIDE / CACHE)!r}",
         "config_opts['isolation'] = 'simple'",  # systemd-nspawn wants a system manager; the namespaces are here already
         "config_opts['use_bootstrap'] = False",
+        "config_opts['dnf_warning'] = False",  # with another dnf than the distribution's it would wait for a key
         "config_opts['rpmbuild_networking'] = False",
         "config_opts['update_before_build'] = False",  # the root is of the state that the key names
         "config_opts['cleanup_on_success'] = False",  # the root goes with its namespaces and with the scratch folder

@@ -158,6 +158,10 @@ def _overrides(chroot: Chroot, settings: Mapping[str, object]) -> str:
         "config_opts['plugin_conf']['ccache_enable'] = False",
         "config_opts['plugin_conf']['root_cache_enable'] = True",
         "config_opts['plugin_conf']['root_cache_opts']['age_check'] = False",
+        # Each build unpacks it; mock's own choice is pigz, or gzip where that is missing.
+        "config_opts['plugin_conf']['root_cache_opts']['compress_program'] = 'zstd'",
+        "config_opts['plugin_conf']['root_cache_opts']['decompress_program'] = None",
+        "config_opts['plugin_conf']['root_cache_opts']['extension'] = '.zst'",
         "config_opts['plugin_conf']['package_state_enable'] = False",  # not every mock says which bytes a package has
         "config_opts['plugin_conf']['tmpfs_enable'] = False",
     ]

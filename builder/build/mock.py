@@ -9,67 +9,49 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pwd
-import shlex
 import shutil
-import signal
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from builder.build.contract import RECIPE
 from builder.build.failures import killed
 from builder.build.memory import in_memory_or_on_disk
+from builder.build.mock_call import (
+    CACHE,
+    INSIDE,
+    LIB,
+    PACKAGES,
+    RESULT,
+    MockCall,
+    give,
+    in_memory,
+    listing,
+    probe_database,
+    root_name,
+)
 from builder.build.mock_logs import failure, init_failure, stopped_by, was_killed
 from builder.build.roots import Roots, write_root
-from builder.errors import (
-    BuildError,
-    BuildrootError,
-    BuildTimeoutError,
-    ToolMissingError,
-    ToolTimeoutError,
-)
+from builder.errors import BuildError, BuildrootError, BuildTimeoutError, ToolMissingError, ToolTimeoutError
 from builder.model.matrix import Chroot
 from builder.model.sources import BuildRequest, Buildroot
 from builder.store import Store
-from builder.tools.confine import namespaces
 from builder.tools.dnf import dbpath
 from builder.tools.repomd import is_local, repository_state
-from builder.tools.rpmbuild import installed_packages, installed_query, listed_packages, reproducible_macros
-from builder.tools.run import run, tail, which
+from builder.tools.rpmbuild import installed_packages, listed_packages, reproducible_macros
+from builder.tools.run import tail, which
 
-FORMAT = 1  # of what is kept of a root; a new number makes all of them again
-CONFIG = "mock.cfg"
-CACHE = "cache"
-LIB = "lib"
-RESULT = "result"
+FORMAT = 2  # of what is kept of a root; a new number makes all of them again
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 900.0  # seconds beyond the build's own timeout: unpacking, dnf, removing the root
 _TIMED_OUT = 11  # mock's exit code when rpmbuild_timeout ran out
-_NOBODY = "nobody"  # who mock becomes where it was not called through sudo
-# mock's unprivileged side could not enter a work folder below one that is closed to others, such as /root, so mock
-# finds it elsewhere: in a folder that every system has, that mock does not need and that no repository lies in.
-_INSIDE = Path("/boot")
-_IN_SCRATCH = ("sh", "-c", f'mount --bind "$1" {_INSIDE} && cd {_INSIDE} && shift && exec "$@"', "sh")
-# Not mock's plugin: its mount ends with the mock that made it, before anybody could ask the root what is in it.
-_IN_MEMORY = ("sh", "-c", f'mount -t tmpfs -o "$1" root {_INSIDE / LIB} && shift && exec "$@"', "sh")
 # dnf needs the network where a repository is remote, what it builds must not have it. mock takes it away only with
 # systemd-nspawn, so requirements are installed first; then mock itself runs without.
 _INSTALL = 'mock "$@" --installdeps "$srpm"'
 _BUILD = 'exec unshare -n -- mock "$@" --offline --no-clean --rebuild "$srpm"'
 _TWO_STEPS = ("sh", "-c", f"srpm=$1; shift; {_INSTALL} && {_BUILD}", "mock")
-_PACKAGES = "installed_pkgs.log"
-_LOGS = ("build.log", "root.log", "state.log", _PACKAGES)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """One call of mock: the folder it works in, which it sees as ``_INSIDE``, and what it said."""
-
-    scratch: Path
-    log: Path
+_LOGS = ("build.log", "root.log", "state.log", PACKAGES)
 
 
 class MockBuilder:
@@ -107,15 +89,23 @@ class MockBuilder:
     def _make(self, chroot: Chroot, folder: Path, _state: str) -> None:
         logs = self._store.logs(f"buildroot-{chroot.name}")
         logs.mkdir(parents=True, exist_ok=True)
+        probe_database(dbpath(chroot))
         with self._store.tmp() as tmp:
-            call = self._call(tmp, chroot, {})
-            code = _mock(call, ["--init"], network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
-            _keep(call, logs, ("root.log", "state.log"))
+            call = MockCall.new(tmp, chroot, self._configuration(chroot), {})
+            code = call.run(["--init"], network=not is_local(chroot), timeout=_ROOT_TIMEOUT)
+            call.keep(logs, ("root.log", "state.log"))
             if code:
                 if was_killed(code, call.log):
                     raise killed(chroot.name, tail(call.log), logs / "root.log")
                 raise init_failure(chroot.name, code, logs / "root.log", call.log)
-            packages = installed_packages(call.scratch / LIB / _root_name(chroot) / "root", dbpath(chroot))
+            packages = installed_packages(call.scratch / LIB / root_name(chroot) / "root", dbpath(chroot))
+            if not packages:
+                raise BuildrootError(
+                    f"{chroot.name}: mock --init ended well, but the rpm database of its root has no packages",
+                    details=[f"looked for in {dbpath(chroot)}", *tail(call.log)],
+                    hint="root.log says what dnf installed, and where",
+                    log=logs / "root.log",
+                )
             shutil.copytree(call.scratch / CACHE, folder / CACHE, symlinks=True)
         write_root(folder, chroot, self.name, packages, repository_state(chroot))
 
@@ -130,30 +120,30 @@ class MockBuilder:
                 "environment": {"SOURCE_DATE_EPOCH": str(request.source_date_epoch)},
                 "macros": {f"%{name}": value for name, value in _macros(request).items()},
             }
-            call = self._call(tmp, chroot, settings)
+            call = MockCall.new(tmp, chroot, self._configuration(chroot), settings)
             # Links: mock takes its caches as they are, and writes new files beside them.
             shutil.copytree(kept, call.scratch / CACHE, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
-            _give(call.scratch / CACHE)
+            give(call.scratch / CACHE)
             timeout = request.timeout + _GRACE
             shutil.copyfile(request.srpm, call.scratch / request.srpm.name)
-            srpm = str(_INSIDE / request.srpm.name)
+            srpm = str(INSIDE / request.srpm.name)
             unique = uuid.uuid4().hex
-            around = (*_in_memory(memory), *_listing(chroot, unique))
+            around = (*in_memory(memory), *listing(chroot, unique))
             words = ["--uniqueext", unique]
             try:
                 if is_local(chroot):
                     script = (*around, "mock")
-                    code = _mock(call, [*words, "--rebuild", srpm], network=False, timeout=timeout, script=script)
+                    code = call.run([*words, "--rebuild", srpm], network=False, timeout=timeout, script=script)
                 else:
                     steps = (*around, *_TWO_STEPS, srpm)
-                    code = _mock(call, words, network=True, timeout=timeout, script=steps)
+                    code = call.run(words, network=True, timeout=timeout, script=steps)
             except ToolTimeoutError as exc:
-                _keep(call, request.resultdir, _LOGS)
+                call.keep(request.resultdir, _LOGS)
                 raise _timed_out(request, tail(call.log)) from exc
-            _keep(call, request.resultdir, _LOGS)
+            call.keep(request.resultdir, _LOGS)
             self._judge(request, call, code)
 
-    def _judge(self, request: BuildRequest, call: _Call, code: int) -> None:
+    def _judge(self, request: BuildRequest, call: MockCall, code: int) -> None:
         """Take the RPMs, or raise what mock's exit code and logs say."""
         result = request.resultdir
         state = (result / "state.log").read_text() if (result / "state.log").exists() else ""
@@ -171,12 +161,12 @@ class MockBuilder:
             )
         if code or not state.rstrip().endswith("Finish: run"):
             raise failure(request.unit_id, code, state, result, call.log)
-        packages = listed_packages((result / _PACKAGES).read_text())
+        packages = listed_packages((result / PACKAGES).read_text())
         if not packages:
             raise BuildrootError(
                 f"{request.unit_id}: the packages of its root cannot be listed", details=tail(call.log), log=call.log
             )
-        (result / _PACKAGES).write_text("".join(f"{line}\n" for line in packages))
+        (result / PACKAGES).write_text("".join(f"{line}\n" for line in packages))
         rpms = sorted(path for path in (call.scratch / RESULT).glob("*.rpm") if path.is_file())
         if not any(not path.name.endswith(".src.rpm") for path in rpms):
             raise BuildError(f"{request.unit_id}: mock ended well but made no RPM", log=result / "build.log")
@@ -184,15 +174,6 @@ class MockBuilder:
             if not path.name.endswith(".src.rpm"):
                 shutil.copyfile(path, result / path.name)
         shutil.copyfile(request.srpm, result / request.srpm.name)
-
-    def _call(self, tmp: Path, chroot: Chroot, settings: dict[str, object]) -> _Call:
-        """A scratch folder below ``tmp`` with a configuration that keeps everything in it."""
-        scratch = tmp / "mock"
-        for folder in (scratch, *(scratch / name for name in (LIB, CACHE, RESULT))):
-            folder.mkdir()
-            _give(folder)
-        (scratch / CONFIG).write_text(self._configuration(chroot) + _overrides(chroot, settings))
-        return _Call(scratch=scratch, log=tmp / "mock.log")
 
 
 def require_mock() -> None:
@@ -209,63 +190,6 @@ def require_mock() -> None:
         )
 
 
-def _user() -> pwd.struct_passwd:
-    """Who mock becomes for all that needs no privilege: the caller of sudo, else nobody."""
-    caller = os.environ.get("SUDO_UID", "0")
-    try:
-        return pwd.getpwuid(int(caller)) if caller.isdecimal() and int(caller) else pwd.getpwnam(_NOBODY)
-    except KeyError:
-        return pwd.getpwnam(_NOBODY)
-
-
-def _give(folder: Path) -> None:
-    os.chown(folder, _user().pw_uid, -1)
-    folder.chmod(0o755)
-
-
-def _root_name(chroot: Chroot) -> str:
-    return f"repobuild-{chroot.name}"
-
-
-def _overrides(chroot: Chroot, settings: dict[str, object]) -> str:
-    """What this call sets whatever the distribution's template says, as mock reads it: Python."""
-    lines = [
-        "",
-        "# Of this call.",
-        f"config_opts['root'] = {_root_name(chroot)!r}",
-        f"config_opts['basedir'] = {str(_INSIDE / LIB)!r}",
-        f"config_opts['cache_topdir'] = {str(_INSIDE / CACHE)!r}",
-        "config_opts['isolation'] = 'simple'",  # systemd-nspawn wants a system manager; the namespaces are here already
-        "config_opts['use_bootstrap'] = False",
-        "config_opts['rpmbuild_networking'] = False",
-        "config_opts['update_before_build'] = False",  # the root is of the state that the key names
-        "config_opts['cleanup_on_success'] = False",  # the root goes with its namespaces and with the scratch folder
-        "config_opts['cleanup_on_failure'] = False",
-        "config_opts['plugin_conf']['ccache_enable'] = False",
-        "config_opts['plugin_conf']['root_cache_enable'] = True",
-        "config_opts['plugin_conf']['root_cache_opts']['age_check'] = False",
-        "config_opts['plugin_conf']['package_state_enable'] = False",  # not every mock says which bytes a package has
-        "config_opts['plugin_conf']['tmpfs_enable'] = False",
-    ]
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            lines += [f"config_opts[{name!r}][{key!r}] = {inner!r}" for key, inner in value.items()]
-        else:
-            lines.append(f"config_opts[{name!r}] = {value!r}")
-    return "\n".join(lines) + "\n"
-
-
-def _in_memory(size: int) -> tuple[str, ...]:
-    """Words that run a program with the folder of the root in so many bytes of memory; none for the disk."""
-    return (*_IN_MEMORY, f"size={size},mode=755,uid={_user().pw_uid}") if size else ()
-
-
-def _listing(chroot: Chroot, unique: str) -> tuple[str, ...]:
-    """Words that run a program and, when it ended well, list the packages of the root that it left."""
-    query = installed_query(_INSIDE / LIB / f"{_root_name(chroot)}-{unique}" / "root", dbpath(chroot))
-    return ("sh", "-c", f'"$@" || exit; {shlex.join(query)} > {_INSIDE / RESULT / _PACKAGES}; exit 0', "sh")
-
-
 def _macros(request: BuildRequest) -> dict[str, str]:
     return {
         **reproducible_macros(),
@@ -273,29 +197,6 @@ def _macros(request: BuildRequest) -> dict[str, str]:
         "_smp_mflags": f"-j{request.jobs}",
         **dict(request.buildroot.chroot.macros),
     }
-
-
-def _mock(
-    call: _Call, words: Sequence[str], *, network: bool, timeout: float, script: Sequence[str] = ("mock",)
-) -> int:
-    """Run mock (or a script that does) in namespaces of its own; returns its exit code.
-
-    Raises ToolTimeoutError, InterruptedRunError.
-    """
-    user = _user()
-    environment = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "HOME": str(_INSIDE)}
-    argv = [*namespaces(network=network), *_IN_SCRATCH, str(call.scratch), *script]
-    argv += ["-r", str(_INSIDE / CONFIG), "--resultdir", str(_INSIDE / RESULT), *words]
-    return run(argv, timeout=timeout, log=call.log, env=environment, ok=(*range(256), -signal.SIGKILL)).returncode
-
-
-def _keep(call: _Call, target: Path, names: Sequence[str]) -> None:
-    for name in names:
-        log = call.scratch / RESULT / name
-        if log.is_file():
-            shutil.copyfile(log, target / name)
-    for name in names:
-        (target / name).touch()
 
 
 def _timed_out(request: BuildRequest, lines: Sequence[str]) -> BuildTimeoutError:

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import metadata, util
 from pathlib import Path
@@ -16,6 +16,7 @@ import builder
 from builder.build.chroot import require_root
 from builder.build.memory import spare_memory
 from builder.build.mock import require_mock
+from builder.build.mock_call import probe_database
 from builder.errors import BuildrootError, DiskFullError, RepobuildError, SignError, ToolError, ToolMissingError
 from builder.model.levels import Level, highest
 from builder.model.machine import Examination, Finding, Fitness
@@ -27,6 +28,7 @@ from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
 from builder.plan.levels import required_level
 from builder.store import Store
+from builder.tools.dnf import dbpath
 from builder.tools.machine import available_memory, free_space, processors
 from builder.tools.packages import install_command, package_hint
 from builder.tools.probe import probe_mounts, user_namespaces
@@ -50,7 +52,7 @@ def examine(settings: Settings) -> Examination:
     findings = (
         *_matrix(settings, configuration, level),
         *_resources(settings, configuration),
-        *_builders(_builder(settings)),
+        *_builders(_builder(settings), _databases(configuration)),
         *_programs(dnf=_builder(settings) != "host" or level is not Level.STATIC),
         *_level_findings(settings, level),
         _key(settings, configuration),
@@ -129,8 +131,14 @@ def _disk(settings: Settings, configuration: Configuration | None) -> Finding:
     return Finding(subject="disk", fitness=Fitness.MISSING, text=text, error=error)
 
 
-def _builders(selected: str) -> Iterator[Finding]:
-    yield _checked("builder mock", _mock, needed=selected == "mock", programs=("mock",))
+def _databases(configuration: Configuration | None) -> list[str]:
+    """Where the selected roots have their rpm databases."""
+    units = [u for u in configuration.units if u.id in configuration.selected] if configuration else []
+    return sorted({dbpath(u.distribution.chroot(u.arch)) for u in units})
+
+
+def _builders(selected: str, databases: Sequence[str]) -> Iterator[Finding]:
+    yield _checked("builder mock", partial(_mock, databases), needed=selected == "mock", programs=("mock",))
     tools = tuple(p for p in ("unshare", "setpriv", "chroot", "dnf", "rpm") if which(p) is None)
     yield _checked("builder chroot", _chroot, needed=selected == "chroot", programs=tools)
     yield _checked("user namespaces", _rootless, needed=False)
@@ -140,8 +148,10 @@ def _builders(selected: str) -> Iterator[Finding]:
     yield Finding(subject="KVM", fitness=Fitness.OK if kvm else Fitness.ABSENT, text=text)
 
 
-def _mock() -> str:
+def _mock(databases: Sequence[str]) -> str:
     require_mock()
+    for place in databases:
+        probe_database(place)
     version = _version("mock")
     try:
         members = ", ".join(grp.getgrnam("mock").gr_mem) or "nobody"

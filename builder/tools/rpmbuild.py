@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.errors import ToolMissingError
+from builder.tools.packages import package_hint
 from builder.tools.run import run
 
 _QUERY_TIMEOUT = 300.0  # seconds
+_RPM, _ADMINS = Path("/usr/lib/rpm"), Path("/etc/rpm")
+_NOT_READ = ("~", ".rpmnew", ".rpmorig", ".rpmsave")
 BUILD_HOST = "repobuild"  # instead of the machine's name, which would stand in every header
 
 
@@ -29,6 +33,21 @@ def defines(macros: Mapping[str, str]) -> list[str]:
 def macro_file(macros: Mapping[str, str]) -> str:
     """The text of an rpm macro file."""
     return "".join(f"%{name} {value}\n" for name, value in macros.items())
+
+
+def last_macro_file() -> Path:
+    """Of the host's files of macros the one that rpm reads last: what it says holds against the others.
+
+    Raises ToolMissingError without rpm.
+    """
+    # The order of rpm --showrc's "Macro path", without what is of one platform only; */macros is a vendor's.
+    vendors = ("macros", "macros.d/macros.*", "*/macros")
+    order = [path for glob in vendors for path in sorted(_RPM.glob(glob))]
+    order += [path for glob in ("macros.*", "macros") for path in sorted(_ADMINS.glob(glob))]
+    read = [path for path in order if path.is_file() and not path.name.endswith(_NOT_READ)]
+    if not read:
+        raise ToolMissingError("rpm is not installed", hint=package_hint("rpm"))
+    return read[-1]
 
 
 def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from builder.tools.run import which
 from tests.conftest import OPEN_STREAMS, PROGRAM
 from tests.lab.distro import LabDistro
 from tests.lab.matrix import write_lab_matrix
@@ -27,11 +29,13 @@ def config(tmp_path_factory: pytest.TempPathFactory, lab: LabDistro, light: list
     return write_lab_matrix(folder, lab, light, OPEN_STREAMS)
 
 
-def doctor(config: Path, *more: str, code: int = 0, hide: str = "") -> dict[str, Any]:
-    """What doctor says as JSON; in a mount namespace where these programs cannot be executed."""
+def doctor(config: Path, *more: str, code: int = 0, hide: str = "", host: Sequence[str] = ()) -> dict[str, Any]:
+    """What doctor says as JSON; in a mount namespace that ``host`` changes, where these programs cannot be executed."""
     argv = [str(PROGRAM), "doctor", "--json", "--config", str(config), "--work", str(config.parent / "work"), *more]
     if hide:
-        argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", HIDDEN, "sh", hide, *argv]
+        host = ("sh", "-c", HIDDEN, "sh", hide)
+    if host:
+        argv = ["unshare", "-m", "--propagation", "private", *host, *argv]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == code, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -76,12 +80,25 @@ def test_hidden_programs_are_named_with_the_packages_that_bring_them(config: Pat
 
 
 def test_a_builder_that_is_asked_for_and_not_there_is_what_is_missing(config: Path) -> None:
-    if Path("/usr/bin/mock").exists():
-        document = doctor(config, "--builder", "mock", code=6, hide="/usr/bin/mock")
-    else:
-        document = doctor(config, "--builder", "mock", code=6)
+    document = doctor(config, "--builder", "mock", code=6, hide=str(which("mock") or ""))
     assert finding(document, "builder mock")["fitness"] == "missing"
     assert finding(document, "builder chroot")["fitness"] == "ok"
+
+
+def test_mock_is_tried_with_the_rpm_of_this_host(config: Path, tmp_path: Path) -> None:
+    """A file of macros for this platform alone comes after those where the database's place is said to mock."""
+    need_root()
+    need("mock")
+    assert finding(doctor(config, "--builder", "mock"), "builder mock")["fitness"] == "ok"
+    platform = subprocess.run(
+        ["rpm", "--eval", "%{_target}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    macros = tmp_path / "rpm" / platform / "macros"
+    macros.parent.mkdir(parents=True)
+    macros.write_text("%_dbpath /var/lib/rpm-of-this-host\n")
+    over = f'mount -t overlay -o lowerdir={tmp_path}:/etc overlay /etc && exec "$@"'
+    document = doctor(config, "--builder", "mock", code=24, host=("sh", "-c", over, "sh"))
+    assert "would have the database of a root in /var/lib/rpm-of-this-host" in finding(document, "builder mock")["text"]
 
 
 def test_levels_of_the_matrix_decide_what_is_needed(config: Path) -> None:

@@ -34,8 +34,9 @@ from builder.model.matrix import Chroot, RepositoryRef
 from builder.model.sources import Buildroot
 from builder.render import render_mock_config
 from builder.store import Store
+from builder.tools.rpmbuild import last_macro_file
 from builder.tools.run import cancel_all, reset_cancelled, run, which
-from tests.lab.distro import LabDistro
+from tests.lab.distro import LabDistro, make_distro
 from tests.lab.matrix import MOCK_TEMPLATE
 from tests.tools import building
 from tests.tools.publishing import make_rpms
@@ -94,6 +95,66 @@ def test_mock_and_the_chroot_builder_make_the_same_bytes_in_the_same_root(
     for other in (building.build(chroot, spec, root, tmp_path / "chroot"), on_disk):
         assert building.digests(other) == building.digests(result)
         assert (other / "installed_pkgs.log").read_text() == packages
+
+
+# A host of its own: what rpm's files of macros say lies over them in a mount namespace.
+ELSEWHERE = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+
+
+def test_a_host_whose_rpm_has_its_database_elsewhere_fills_the_same_root(
+    buildroot: Buildroot, distro: LabDistro, tmp_path: Path
+) -> None:
+    last = last_macro_file()
+    macros = tmp_path / "macros"
+    macros.write_text(f"{last.read_text()}\n%_dbpath /var/lib/rpm-of-this-host\n")
+    host = ["unshare", "-m", "--propagation", "private", "sh", "-c", ELSEWHERE, "sh", str(macros), str(last)]
+    assert run([*host, "rpm", "--eval", "%_dbpath"], timeout=60).stdout.strip() == "/var/lib/rpm-of-this-host"
+    # The second transaction must find in the database what the first put there.
+    devel = distro.kernels[0].devel
+    requires = f"BuildRequires: {devel.name} = {devel.evr}"
+    here = f"from pathlib import Path; from {__name__} import fill_and_build"
+    program = f"{here}; fill_and_build(Path({str(tmp_path)!r}), {requires!r})"
+    home = {"HOME": str(Path.home())}  # where the lab's distribution is kept
+    run([*host, sys.executable, "-c", program], cwd=Path(builder.__file__).parents[1], timeout=1800, env=home)
+    packages = set((tmp_path / "build/result/installed_pkgs.log").read_text().splitlines())
+    assert set(buildroot.packages) < packages
+    assert any(line.startswith(f"{devel.name}-") for line in packages)
+
+
+def fill_and_build(folder: Path, requires: str) -> None:
+    """In a store of its own the root, and the little package in it."""
+    distro = make_distro()
+    with building.roomy_folder(folder) as work, Store.open(work / "work") as store:
+        root = mock_builder(store).prepare(mock_chroot(distro))
+        spec = building.spec(folder / "sources", requires=requires)
+        building.build(mock_builder(store), spec, root, folder / "build")
+
+
+def test_a_host_whose_rpm_cannot_be_told_where_is_named(tmp_path: Path) -> None:
+    """``/etc/rpm/<platform>/macros`` is read after the files for all platforms, and by no machine we know of."""
+    platform = run(["rpm", "--eval", "%{_target}"], timeout=60).stdout.strip()
+    etc = tmp_path / "etc"
+    (etc / "rpm" / platform).mkdir(parents=True)
+    (etc / "rpm" / platform / "macros").write_text("%_dbpath /var/lib/rpm-of-this-host\n")
+    over = f'mount -t overlay -o lowerdir={etc}:/etc overlay /etc && exec "$@"'
+    program = "from builder.build.mock_call import probe_database; probe_database('/var/lib/rpm')"
+    host = ["unshare", "-m", "--propagation", "private", "sh", "-c", over, "sh"]
+    done = run([*host, sys.executable, "-c", program], cwd=Path(builder.__file__).parents[1], timeout=60, ok=(1,))
+    assert "this host's rpm would have the database of a root in /var/lib/rpm-of-this-host, not in" in done.stderr
+
+
+@pytest.mark.parametrize("manager", ["dnf5", "yum"])
+def test_what_this_host_lacks_of_fedora_and_el7_its_dnf_does(
+    store: Store, buildroot: Buildroot, distro: LabDistro, manager: str
+) -> None:
+    """mock asks whether that is well, and waits for somebody to press Enter, unless told that it is."""
+    if which(manager) is not None:
+        pytest.skip(f"{manager} is here")
+    chroot = mock_chroot(distro)
+    assert chroot.template_text.count('"dnf", "dnf.conf"') == 1
+    text = chroot.template_text.replace('"dnf", "dnf.conf"', f'"{manager}", "{manager.rstrip("5")}.conf"')
+    root = mock_builder(store).prepare(replace(chroot, name=f"{manager}-x86_64", template_text=text))
+    assert root.identity == buildroot.identity
 
 
 def test_a_root_is_made_once_for_a_state_of_the_repositories(

@@ -14,12 +14,10 @@ from pathlib import Path
 
 from builder.build.failures import dependency_failure, disk_full, is_full, rpmbuild_failure
 from builder.build.inner_layers import layer
-from builder.build.inner_root import CACHE, ROOT
-from builder.build.job import BuildJob
+from builder.build.job import CACHE, ROOT, BuildJob
 from builder.errors import BuildError, RepobuildError, ToolError, ToolTimeoutError
-from builder.tools.dnf import Dnf, dbpath
 from builder.tools.mounts import api_filesystems, bind, overlay, tmpfs, unmount
-from builder.tools.rpmbuild import installed_packages, macro_file, reproducible_macros
+from builder.tools.rpmbuild import dbpath, installed_packages, macro_file, reproducible_macros
 from builder.tools.run import run
 
 UID = 1000
@@ -161,6 +159,8 @@ class _Build:
 
     def _install(self, requirements: Sequence[str], upper: Path, work: Path) -> None:
         """Into an overlay of its own, by dnf from outside."""
+        from builder.tools.dnf import Dnf  # noqa: PLC0415  most builds find their layer and start faster without
+
         root, folder = self.job.work / "l", self.job.work / "dnf"
         root.mkdir()
         overlay((self.job.base / ROOT,), upper, work, root)

@@ -15,8 +15,9 @@ from builder.errors import (
     RepobuildError,
     RepositoryError,
 )
-from builder.model.matrix import Chroot, RepositoryRef
+from builder.model.chroots import Chroot, RepositoryRef
 
+ROOT, CACHE = "root", "dnf"  # in the folder of a base root: the tree, and the metadata of the state it came from
 FULL = 28  # exit code of the inner side when its disk has no room for its failure: ENOSPC, as Linux numbers it
 _FAILURES: dict[str, type[RepobuildError]] = {
     kind.code: kind

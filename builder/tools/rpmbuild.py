@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.model.chroots import Chroot
 from builder.tools.run import run
 
+_DBPATH = "/var/lib/rpm"
 _QUERY_TIMEOUT = 300.0  # seconds
 BUILD_HOST = "repobuild"  # instead of the machine's name, which would stand in every header
 
@@ -29,6 +31,11 @@ def defines(macros: Mapping[str, str]) -> list[str]:
 def macro_file(macros: Mapping[str, str]) -> str:
     """The text of an rpm macro file."""
     return "".join(f"%{name} {value}\n" for name, value in macros.items())
+
+
+def dbpath(chroot: Chroot) -> str:
+    """Where a root's rpm database lies: EL's place unless the chroot's macros say another (Fedora's differs)."""
+    return dict(chroot.macros).get("_dbpath", _DBPATH)
 
 
 def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]:

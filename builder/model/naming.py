@@ -57,6 +57,9 @@ OWN_PACKAGES = (
     f"{PackageKind.KMOD.value}-*",
 )
 STREAM_VARIABLE = "nvidiastream"  # of dnf: which stream a host follows where there are no modules
+RELEASE_FILE = (
+    f"{PackageKind.RELEASE.value}.rpm"  # beside the metadata: the newest such package, under a name that stays
+)
 # Where the stream stands in package names (ADR 0020): what its modules' package is called, whether they are joined or
 # compiled on the host, and what has no package of its own but is a capability of nvidia-driver's.
 STREAM_MODULES = "kmod-nvidia"

@@ -112,3 +112,5 @@ class SupportFacts:
     signer: tuple[str, str] | None = None  # of the kernel modules: common name, sha256 of the certificate
     delivery: str = "modular"  # how streams reach hosts
     notice_days: int = 0  # before something leaves
+    key_names: tuple[str, ...] = ()  # public key files at the top of the repository
+    brings_repository: bool = False  # a release package outside of all streams has repository and keys (ADR 0035)

@@ -17,6 +17,7 @@ from builder.model.report import (
     SupportStream,
 )
 from builder.pipeline.gpus import gpus_files, gpus_of
+from builder.pipeline.integrity import key_names
 from builder.pipeline.signing import UNSIGNED
 from builder.pipeline.units import artifacts_of
 from builder.pipeline.workshop import Workshop
@@ -107,6 +108,8 @@ def support_facts(
         signer=(certificate.name, certificate.fingerprint) if certificate else None,
         delivery=distribution.delivery.value,
         notice_days=matrix.retention.notice_days,
+        key_names=key_names(matrix.integrity),
+        brings_repository=any(o.ok and o.unit.of_repository for o in outcomes.values()),
     )
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from builder.model.cells import Artifact, PackageKind
 from builder.model.matrix import Delivery
+from builder.model.naming import RELEASE_FILE
 from builder.model.publication import PublicationContent, armored_keys
 from builder.publish.module_checks import ModuleIndex
 from builder.store.files import link_file
 from builder.tools.rpms import extract_members, read_header
 
 RELEASE = PackageKind.RELEASE.value
-RELEASE_FILE = f"{RELEASE}.rpm"  # the newest one, under a name that stays
 _KEYS, _REPOSITORIES = "/etc/pki/rpm-gpg/", "/etc/yum.repos.d/"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
-from builder.model.naming import COMPAT32_ARCHES, stream_package, stream_packages
+from builder.model.naming import COMPAT32_ARCHES, RELEASE_FILE, stream_package, stream_packages
 from builder.model.publication import PublicationContent, StreamContent
-from builder.publish.beside import RELEASE_FILE, beside_faults
+from builder.publish.beside import beside_faults
 from builder.publish.modulemd import gate_serial, module_version
 from builder.publish.trees import STREAMS, named_releases, release_of
 

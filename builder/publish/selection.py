@@ -18,7 +18,8 @@ from typing import Any
 from builder.errors import BundleError
 from builder.model.cells import PackageKind
 from builder.model.matrix import Delivery
-from builder.publish.beside import RELEASE, RELEASE_FILE
+from builder.model.naming import RELEASE_FILE
+from builder.publish.beside import RELEASE
 from builder.publish.generations import Generation
 from builder.publish.module_checks import read_modules
 from builder.publish.modulemd import select_streams

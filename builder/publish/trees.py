@@ -17,9 +17,8 @@ from typing import Any
 
 from builder.model.cells import Artifact, PackageKind
 from builder.model.matrix import Delivery
-from builder.model.naming import stream_package
+from builder.model.naming import RELEASE_FILE, stream_package
 from builder.model.publication import PublicationContent, StreamContent
-from builder.publish.beside import RELEASE_FILE
 from builder.publish.errata import updateinfo_of
 from builder.publish.module_checks import IndexedStream, ModuleIndex
 from builder.store import Derived

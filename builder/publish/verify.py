@@ -20,7 +20,8 @@ from builder.errors import (
     UntrustedError,
     VerifyError,
 )
-from builder.publish.beside import RELEASE, RELEASE_FILE, release_faults
+from builder.model.naming import RELEASE_FILE
+from builder.publish.beside import RELEASE, release_faults
 from builder.publish.closure import BaseRepository, closure_faults, load_base
 from builder.publish.errata_checks import errata_faults
 from builder.publish.faults import Fault, verify_error, within

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builder.model.matrix import Delivery
-from builder.model.naming import stream_package
+from builder.model.naming import RELEASE_FILE, stream_package
 from builder.model.report import SupportFacts, SupportStream
 
 PLACE = "REPOSITORY"  # stands for the repository's address, which a publication does not know
@@ -16,13 +16,25 @@ def see_command(facts: SupportFacts) -> str | None:
     return None if facts.delivery == Delivery.BRANCH_REPOS.value else f"dnf module list {facts.module}"
 
 
+def begin_commands(facts: SupportFacts) -> list[str]:
+    """Once, on a host that does not know the repository; none where that takes copying a .repo file."""
+    keys = [f"rpm --import {PLACE}/{name}" for name in facts.key_names]
+    if facts.delivery == Delivery.BRANCH_REPOS.value:
+        return keys  # a stream's own release package is the first of what installs it
+    if not facts.brings_repository:
+        return []
+    # dnf looks at the signature of a package named by its address only when told to.
+    release = f"{PLACE}/{facts.distribution}/{facts.arch}/{RELEASE_FILE}"
+    return [*keys, f"dnf --setopt=localpkg_gpgcheck=1 install {release}"]
+
+
 def install_commands(facts: SupportFacts, stream: SupportStream) -> list[str]:
-    """On a host that has no stream yet."""
+    """On a host that knows the repository and has no stream yet."""
     if facts.delivery == Delivery.BRANCH_PACKAGES.value:
         return [f"yum install {stream_package('nvidia-driver', stream.label)}"]
     if facts.delivery == Delivery.BRANCH_REPOS.value:
         place = f"{PLACE}/{facts.distribution}/{facts.arch}/streams/{stream.name}"
-        return [f"dnf install {place}/nvidia-driver-release.rpm", f"dnf install {facts.module} cuda-drivers"]
+        return [f"dnf install {place}/{RELEASE_FILE}", f"dnf install {facts.module} cuda-drivers"]
     return [f"dnf module install {facts.module}:{stream.name}"]
 
 

@@ -39,6 +39,7 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters["hours"] = hours_text
+    environment.filters["placed"] = _placed
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return environment.get_template("support-matrix.html.j2")
 
@@ -89,7 +90,7 @@ def support_files(facts: SupportFacts) -> tuple[tuple[str, bytes], ...]:
 def _picker(site: Mapping[str, Any]) -> dict[str, Any]:
     """What the script needs beyond the table: streams with their commands, branches with their limits."""
     branches = {b["name"]: b for p in site["publications"] for b in p["branches"]}
-    place = (site["place"] or "").rstrip("/")
+    place = site["place"]
     return {
         "branches": {
             name: {
@@ -109,6 +110,7 @@ def _picker(site: Mapping[str, Any]) -> dict[str, Any]:
                 "title": p["title"],
                 "signer": p["signer"]["name"] if p["signer"] else None,
                 "log": shared_no_log(p),
+                "begin": [_placed(line, place) for line in p["begin"]],
                 "streams": [
                     (  # a row, as the script names its places; objects would be twice as long
                         s["name"],
@@ -129,5 +131,5 @@ def _picker(site: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _placed(command: str, place: str) -> str:
-    return command.replace(f"{PLACE}/", f"{place}/") if place else command
+def _placed(command: str, place: str | None) -> str:
+    return command.replace(f"{PLACE}/", f"{place.rstrip('/')}/") if place else command

@@ -22,7 +22,7 @@ PAGE, DATA, TIMES = "support-matrix.html", "support-matrix.json", "support-times
 NOTHING_BUILT = "nothing was built"
 _UNBUILT = ("excluded", "blocked")
 # What publications by older versions of this program do not say.
-_WAS: Mapping[str, Any] = {"signer": None, "delivery": "modular", "commands": []}
+_WAS: Mapping[str, Any] = {"signer": None, "delivery": "modular", "begin": [], "commands": []}
 _STREAM_WAS: Mapping[str, Any] = {"profiles": [], "gpus": None, "install": [], "switch": []}
 
 

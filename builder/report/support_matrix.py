@@ -14,7 +14,7 @@ from builder.model.gpu_generations import driven_by
 from builder.model.matrix import Flavor, Kmods
 from builder.model.nevra import compare_evr
 from builder.model.report import SupportFacts, SupportKernel, SupportOutcome, SupportRow, SupportStream
-from builder.report.commands import example_commands, install_commands, switch_commands
+from builder.report.commands import begin_commands, example_commands, install_commands, switch_commands
 from builder.report.gpus import gpus_document
 from builder.report.lifetimes import leaving_rows
 
@@ -22,8 +22,8 @@ SCHEMA = 1
 
 
 def support_matrix(facts: SupportFacts) -> dict[str, Any]:
-    """``schema, module, distribution, title, arch, delivery, commands, branches, retention, leaving, signer, streams,
-    kernels, cells``.
+    """``schema, module, distribution, title, arch, delivery, begin, commands, branches, retention, leaving, signer,
+    streams, kernels, cells``.
 
     ``kernels[].streams`` says for each stream: state (published, dkms, held, failed, blocked, excluded, none), driver
     version, level of qualification, reason. Streams and cells are sorted by name; branches and kernels stay as given.
@@ -40,6 +40,7 @@ def support_matrix(facts: SupportFacts) -> dict[str, Any]:
         "title": facts.title,
         "arch": facts.arch,
         "delivery": facts.delivery,
+        "begin": begin_commands(facts),
         "commands": example_commands(facts),
         "branches": [
             {

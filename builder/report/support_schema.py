@@ -167,6 +167,8 @@ class SupportMatrix(_Part):
     title: str
     arch: str
     delivery: Literal["modular", "branch-packages", "branch-repos"]
+    begin: list[str] = []
+    """Once, on a host that does not know the repository: its keys, and the package that brings it."""
     commands: list[str]
     """Examples: to see, to install, to switch."""
     branches: list[Branch]

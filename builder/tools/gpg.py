@@ -140,8 +140,8 @@ def secret_keys(home: Path) -> tuple[SecretKey, ...]:
             record = fields
         elif fields[0] == "fpr":
             primary = fields[9] if record[0] == "sec" else primary
-            # Field 12 holds what this very key can do in lower case; field 15 is "#" where the secret part is absent, "+"
-            # where it is there, else the serial number of its card.
+            # Field 12 holds what this very key can do in lower case; field 15 is "#" where the secret part is absent,
+            # "+" where it is there, else the serial number of its card.
             if "s" in record[11] and record[14] != "#":
                 keys.append(
                     SecretKey(

@@ -28,6 +28,12 @@ def test_a_run_says_of_each_module_when_it_was_built_and_how_long_after_its_kern
     assert publication["digest"] == whole.digest()
     own = json.loads((whole.published / "support-matrix.json").read_text())
     jsonschema.validate(own, support_schemas()["support-matrix"])
+    release = "lab9/x86_64/nvidia-driver-release.rpm"
+    assert own["begin"] == [
+        "rpm --import REPOSITORY/RPM-GPG-KEY-repobuild",
+        f"dnf --setopt=localpkg_gpgcheck=1 install REPOSITORY/{release}",
+    ]
+    assert (whole.repo / release).is_file()
     assert [c["id"] for c in own["cells"]] == [c["id"] for c in publication["cells"]]
     for cell in publication["cells"]:
         assert cell["outcome"] == "published"
@@ -44,6 +50,8 @@ def test_its_page_is_opened_and_names_the_command(whole: Job, generic: list[str]
         for name, place in (("repository", ""), ("publication", "/lab9/x86_64")):
             with opened(browser, f"{address}{place}/support-matrix.html#gpu=turing&on={kernel}") as found:
                 assert found.page.inner_text("#answer .command code") == "dnf module install nvidia-driver:latest"
+                begin = found.page.locator("#answer .command code").nth(1).inner_text()
+                assert begin.startswith(f"rpm --import {'REPOSITORY' if place else BASE_URL}/RPM-GPG-KEY-repobuild\n")
                 assert found.page.locator("#grid td.p").count() == 2
                 picture(found.page, f"lab-{name}", whole=True)
                 found.requests = [url for url in found.requests if not url.endswith("/favicon.ico")]

@@ -23,12 +23,13 @@ from builder.publish import client_repository, host_repository
 from builder.publish.trees import read_trees
 from builder.render import render_release, render_repository_release
 from builder.render.templates import spec_source
-from builder.report import support_matrix
+from builder.report import CurrentPublication, site_document, support_matrix, support_page
 from builder.tools.oldrpm import judge
 from tests.golden import sample
 from tests.unit.test_report import FACTS
 
 ROOT = Path(__file__).parents[2]
+SITE = "https://repo.example.com/nvidia"
 
 
 def test_el7_and_el10_are_planned_like_any_other(tmp_path: Path) -> None:
@@ -202,6 +203,19 @@ def test_the_support_matrix_tells_the_commands_of_its_delivery() -> None:
         "dnf install nvidia-driver cuda-drivers",
         "nvidia-driver-stream latest-dkms",
     ]
+
+
+def test_the_support_matrix_tells_how_a_host_begins() -> None:
+    keys = ("RPM-GPG-KEY-repobuild", "RPM-GPG-KEY-repobuild-2")
+    imports = [f"rpm --import REPOSITORY/{name}" for name in keys]
+    known = replace(FACTS, key_names=keys, brings_repository=True)
+    release = "REPOSITORY/el9/x86_64/nvidia-driver-release.rpm"
+    assert support_matrix(known)["begin"] == [*imports, f"dnf --setopt=localpkg_gpgcheck=1 install {release}"]
+    assert support_matrix(replace(known, brings_repository=False))["begin"] == []  # a .repo file has to be copied
+    assert support_matrix(replace(known, delivery="branch-repos"))["begin"] == imports
+    publication = CurrentPublication(digest=None, document=support_matrix(known))
+    page = support_page(site_document([publication], {}, place=SITE))
+    assert f"<code>rpm --import {SITE}/{keys[0]}</code>" in page.decode()
 
 
 @pytest.mark.parametrize("name", ["nvidia-driver-stream", "nvidia-driver-stream-packages", "nvidia-kmod-join"])

@@ -232,6 +232,7 @@ const advise = (place, first, others) => {
     s.switch.forEach(line => change.append(make("code", line), " "));
     parts.push(change);
   }
+  if (place.p.begin.length) parts.push(make("p", "Once before, on a host that does not know this repository:", { className: "soft" }), command(place.p.begin));
   if (others.length) {
     const list = make("ul", null, { className: "also" });
     list.append(make("li", "Also fitting:"), ...others.slice(0, 8).map(o => {

@@ -145,7 +145,9 @@ def _build(settings: Settings) -> set[str]:
 
 
 def _program(settings: Settings, verb: str, *more: str) -> str:
-    words = [verb, "--config", str(settings.config), "--work", str(settings.work), *more]
+    # Named, because "auto" is mock where that is installed, and both sides would be mock's then.
+    builder = ["--builder", settings.builder]
+    words = [verb, "--config", str(settings.config), "--work", str(settings.work), *builder, *more]
     return run([sys.executable, "-c", _MAIN, *words], timeout=3600).stdout
 
 

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.build.inner_root import CACHE, ROOT
-from builder.build.job import BuildJob, read_build_job, write_job
+from builder.build.job import CACHE, ROOT, BuildJob, read_build_job, write_job
 from builder.tools.confine import namespaces
 from builder.tools.dnf import Dnf
 from builder.tools.mounts import api_filesystems, overlay, tmpfs

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from builder.build.chroot import ChrootBuilder
-from builder.build.contract import Builder
-from builder.build.failures import dependency_failure
-from builder.build.host import HostBuilder
-from builder.build.mock import MockBuilder, require_mock
-from builder.build.srpm import make_srpm
-from builder.model.matrix import Chroot
-from builder.store import Store
-from builder.tools.run import which
+if TYPE_CHECKING:
+    from builder.build.chroot import ChrootBuilder
+    from builder.build.contract import Builder
+    from builder.build.failures import dependency_failure
+    from builder.build.host import HostBuilder
+    from builder.build.mock import MockBuilder
+    from builder.build.opening import open_builder
+    from builder.build.srpm import make_srpm
 
 __all__ = ["Builder", "ChrootBuilder", "HostBuilder", "MockBuilder", "dependency_failure", "make_srpm", "open_builder"]
 
-NAMES = ("auto", "chroot", "host", "mock")
+# Read when they are asked for: builder.build.inner starts once a build and needs none of them, nor what they need.
+_PLACES = {
+    "Builder": "contract",
+    "ChrootBuilder": "chroot",
+    "HostBuilder": "host",
+    "MockBuilder": "mock",
+    "dependency_failure": "failures",
+    "make_srpm": "srpm",
+    "open_builder": "opening",
+}
 
 
-def open_builder(name: str, store: Store, mock_configuration: Callable[[Chroot], str]) -> Builder:
-    """The builder of that name; ``auto`` is mock where it is installed, else chroot.
-
-    ``mock_configuration`` renders a chroot's mock configuration. Raises ToolMissingError where mock is asked for and
-    not there, BuildrootError where it cannot work, ValueError for another name.
-    """
-    if name == "auto":
-        name = "chroot" if which("mock") is None else "mock"
-    if name == "chroot":
-        return ChrootBuilder(store)
-    if name == "host":
-        return HostBuilder(store)
-    if name == "mock":
-        require_mock()
-        return MockBuilder(store, mock_configuration)
-    raise ValueError(f"{name!r} is not one of {', '.join(NAMES)}")
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from builder.build.contract import RECIPE
 from builder.build.failures import disk_full, evidence, killed, says_killed
-from builder.build.inner_root import ROOT
-from builder.build.job import FULL, BuildJob, RootJob, read_failure, write_job
+from builder.build.job import FULL, ROOT, BuildJob, RootJob, read_failure, write_job
 from builder.build.memory import in_memory_or_on_disk
 from builder.build.roots import Roots
 from builder.errors import (

@@ -14,12 +14,10 @@ from pathlib import Path
 
 from builder.build.failures import dependency_failure, disk_full, is_full, rpmbuild_failure
 from builder.build.inner_layers import layer
-from builder.build.inner_root import CACHE, ROOT
-from builder.build.job import BuildJob
+from builder.build.job import CACHE, PACKAGES, ROOT, BuildJob
 from builder.errors import BuildError, RepobuildError, ToolError, ToolTimeoutError
-from builder.tools.dnf import Dnf, dbpath
 from builder.tools.mounts import api_filesystems, bind, overlay, tmpfs, unmount
-from builder.tools.rpmbuild import installed_packages, macro_file, reproducible_macros
+from builder.tools.rpmbuild import dbpath, installed_packages, macro_file, reproducible_macros
 from builder.tools.run import run
 
 UID = 1000
@@ -154,13 +152,24 @@ class _Build:
                         file.write("installed by an earlier build over this base\n")
                 unmount(self.root)
                 self.mount(kept)
-            packages = installed_packages(self.root, dbpath(self.job.chroot))
-            listing = "".join(f"{line}\n" for line in packages)
-            (self.job.resultdir / "installed_pkgs.log").write_text(listing)
+                self._list_packages(kept.parent / PACKAGES)
+            else:
+                self._list_packages(self.job.base / PACKAGES)
             yield
+
+    def _list_packages(self, known: Path) -> None:
+        """``known`` has them since the base or the layer was made, or gets them: neither is ever written to again."""
+        if not known.exists():
+            packages = installed_packages(self.root, dbpath(self.job.chroot))
+            new = known.with_name(f"{PACKAGES}.{self.job.work.parent.name}")  # several builds may find it missing
+            new.write_text("".join(f"{line}\n" for line in packages))
+            new.rename(known)
+        shutil.copyfile(known, self.job.resultdir / "installed_pkgs.log")
 
     def _install(self, requirements: Sequence[str], upper: Path, work: Path) -> None:
         """Into an overlay of its own, by dnf from outside."""
+        from builder.tools.dnf import Dnf  # noqa: PLC0415  most builds find their layer and start faster without
+
         root, folder = self.job.work / "l", self.job.work / "dnf"
         root.mkdir()
         overlay((self.job.base / ROOT,), upper, work, root)

@@ -1,6 +1,7 @@
 """Build requirements that builds share: installed once over a base root, kept beside it; used inside the namespaces.
 
 layers/<key>/u       what installing changed, a lower layer of overlays; never written to again
+layers/<key>/packages.txt  the packages of base and layer together, written by the first build that lists them
 layers/<key>/boot    since when the machine was up: nothing is fsynced, so nothing is believed after a start
 layers/<key>.lock    held by builds that use it, alone by the one that makes or removes it
 """

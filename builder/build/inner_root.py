@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 
 from builder.build.failures import root_failure
-from builder.build.job import RootJob
+from builder.build.job import CACHE, ROOT, RootJob
 from builder.build.roots import write_root
 from builder.errors import BuildrootError, ToolError, ToolMissingError
-from builder.tools.dnf import Dnf, dbpath
+from builder.tools.dnf import Dnf
 from builder.tools.mounts import api_filesystems
-from builder.tools.rpmbuild import installed_packages, owned
+from builder.tools.rpmbuild import dbpath, installed_packages, owned
 from builder.tools.run import run
 
-ROOT = "root"
-CACHE = "dnf"
 _EVAL_TIMEOUT = 60.0  # seconds
 
 

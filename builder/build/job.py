@@ -15,8 +15,10 @@ from builder.errors import (
     RepobuildError,
     RepositoryError,
 )
-from builder.model.matrix import Chroot, RepositoryRef
+from builder.model.chroots import Chroot, RepositoryRef
 
+ROOT, CACHE = "root", "dnf"  # in the folder of a base root: the tree, and the metadata of the state it came from
+PACKAGES = "packages.txt"  # in that folder, and in that of a layer over it: what the root has
 FULL = 28  # exit code of the inner side when its disk has no room for its failure: ENOSPC, as Linux numbers it
 _FAILURES: dict[str, type[RepobuildError]] = {
     kind.code: kind

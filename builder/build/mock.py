@@ -37,9 +37,8 @@ from builder.errors import BuildError, BuildrootError, BuildTimeoutError, ToolMi
 from builder.model.matrix import Chroot
 from builder.model.sources import BuildRequest, Buildroot
 from builder.store import Store
-from builder.tools.dnf import dbpath
 from builder.tools.repomd import is_local, repository_state
-from builder.tools.rpmbuild import installed_packages, listed_packages, reproducible_macros
+from builder.tools.rpmbuild import dbpath, installed_packages, listed_packages, reproducible_macros
 from builder.tools.run import tail, which
 
 FORMAT = 2  # of what is kept of a root; a new number makes all of them again

@@ -15,8 +15,7 @@ from pathlib import Path
 from builder.errors import BuildrootError
 from builder.model.matrix import Chroot
 from builder.tools.confine import namespaces
-from builder.tools.dnf import dbpath
-from builder.tools.rpmbuild import installed_query, last_macro_file
+from builder.tools.rpmbuild import dbpath, installed_query, last_macro_file
 from builder.tools.run import run
 
 CACHE = "cache"

@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from builder.build.job import PACKAGES
 from builder.errors import BuildrootError, RepositoryError, ToolError
 from builder.model.matrix import Chroot
 from builder.model.sources import Buildroot
 from builder.store import Store
 from builder.tools.repomd import is_local, repository_state
 
-PACKAGES = "packages.txt"
 INDEX = "root.json"
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# The same objects: a build's inner side reads them without the rest of the matrix.
+from builder.model.chroots import Chroot as Chroot  # noqa: PLC0414
+from builder.model.chroots import RepositoryRef as RepositoryRef  # noqa: PLC0414
 from builder.model.errata import NO_FACTS, AdvisoryFacts
 from builder.model.levels import Level
 from builder.model.lifetimes import DEFAULT_RETENTION, RetentionRules, Webhook
@@ -124,30 +127,6 @@ class Kernel:
     def label(self) -> str:
         """``uname -r`` without a trailing ``.<arch>``: what kmod package names carry."""
         return self.release.removesuffix(f".{self.arch}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryRef:
-    """A dnf repository that buildroots are made from."""
-
-    id: str
-    baseurl: str  # file://, http:// or https://; $releasever and $basearch as dnf expands them
-    gpgcheck: bool = True
-    gpgkey: str | None = None  # URL or path of the public key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chroot:
-    """Description of a buildroot for any builder; its mock form is rendered from mock-configs/."""
-
-    name: str  # e.g. "el9-x86_64"
-    template: str  # file below mock-configs/
-    arch: str
-    releasever: str
-    packages: tuple[str, ...]  # what the base holds before build requirements
-    repositories: tuple[RepositoryRef, ...]
-    macros: tuple[tuple[str, str], ...] = ()  # rpm macros of the distribution, sorted by name
-    template_text: str = field(default="", repr=False)  # what the template's file says; empty: the packaged one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

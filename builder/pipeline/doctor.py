@@ -28,11 +28,11 @@ from builder.pipeline.settings import Settings
 from builder.pipeline.signing import ModuleSigning
 from builder.plan.levels import required_level
 from builder.store import Store
-from builder.tools.dnf import dbpath
 from builder.tools.machine import available_memory, free_space, processors
 from builder.tools.packages import install_command, package_hint
 from builder.tools.probe import probe_mounts, user_namespaces
 from builder.tools.qemu import find_qemu, find_secure_firmware
+from builder.tools.rpmbuild import dbpath
 from builder.tools.run import run, which
 
 _TIMEOUT = 60.0  # seconds

@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from builder.errors import DiskFullError, QualifyError, RepobuildError, ToolError, ToolMissingError, ToolTimeoutError
 from builder.model.matrix import Chroot, Kernel
 from builder.tools.confine import namespaces
-from builder.tools.dnf import dbpath
 from builder.tools.repomd import is_local
+from builder.tools.rpmbuild import dbpath
 from builder.tools.rpms import read_header
 from builder.tools.run import run, tail, which
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.errors import ToolError
-from builder.model.matrix import Chroot
+from builder.model.chroots import Chroot
 from builder.model.sources import LockedRpm
 from builder.tools.machine import in_user_namespace
 from builder.tools.repomd import combined_state, repository_url
+from builder.tools.rpmbuild import dbpath
 from builder.tools.run import Completed, run, which
 
-_DBPATH = "/var/lib/rpm"
 _PLUGINS = Path(__file__).parent / "dnf_plugins"
 _LOCK = "repobuild_lock"
 _DOWNLOAD_TIMEOUT = 1800.0  # seconds
@@ -34,11 +34,6 @@ _OPTIONS: Mapping[str, str] = {
     "timeout": "30",
     "tsflags": "nodocs",
 }
-
-
-def dbpath(chroot: Chroot) -> str:
-    """Where a root's rpm database lies: EL's place unless the chroot's macros say another (Fedora's differs)."""
-    return dict(chroot.macros).get("_dbpath", _DBPATH)
 
 
 class Dnf:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from builder.errors import ToolError
-from builder.model.matrix import Chroot, RepositoryRef
+from builder.model.chroots import Chroot, RepositoryRef
 
 _TIMEOUT = (15.0, 60.0)  # seconds: connect, read
 
@@ -42,11 +42,14 @@ def combined_state(chroot: Chroot, digests: list[str]) -> str:
 def _repomd(repository: RepositoryRef, url: str) -> bytes:
     address = f"{url}/repodata/repomd.xml"
     hint = f"check the baseurl of repository {repository.id} in matrix.yaml"
-    try:
-        if address.startswith("file://"):
+    if address.startswith("file://"):
+        try:
             return Path(unquote(urlsplit(address).path)).read_bytes()
-        import requests  # noqa: PLC0415  most runs ask no server
+        except OSError as exc:
+            raise ToolError(f"repository {repository.id}: {address}: {exc}", hint=hint) from exc
+    import requests  # noqa: PLC0415  a build's inner side never asks a server, and this would be most of its start
 
+    try:
         response = requests.get(address, timeout=_TIMEOUT)
     except OSError as exc:  # requests' own failures are OSErrors too
         raise ToolError(f"repository {repository.id}: {address}: {exc}", hint=hint) from exc

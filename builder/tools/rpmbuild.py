@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.errors import ToolMissingError
+from builder.model.chroots import Chroot
 from builder.tools.packages import package_hint
 from builder.tools.run import run
 
+_DBPATH = "/var/lib/rpm"
 _QUERY_TIMEOUT = 300.0  # seconds
 _RPM, _ADMINS = Path("/usr/lib/rpm"), Path("/etc/rpm")
 _NOT_READ = ("~", ".rpmnew", ".rpmorig", ".rpmsave")
@@ -48,6 +50,11 @@ def last_macro_file() -> Path:
     if not read:
         raise ToolMissingError("rpm is not installed", hint=package_hint("rpm"))
     return read[-1]
+
+
+def dbpath(chroot: Chroot) -> str:
+    """Where a root's rpm database lies: EL's place unless the chroot's macros say another (Fedora's differs)."""
+    return dict(chroot.macros).get("_dbpath", _DBPATH)
 
 
 def installed_packages(root: Path | None, dbpath: str | None) -> tuple[str, ...]:

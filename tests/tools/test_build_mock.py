@@ -38,6 +38,7 @@ from builder.tools.rpmbuild import last_macro_file
 from builder.tools.run import cancel_all, reset_cancelled, run, which
 from tests.lab.distro import LabDistro, make_distro
 from tests.lab.matrix import MOCK_TEMPLATE
+from tests.memory import roomy_folder
 from tests.tools import building
 from tests.tools.publishing import make_rpms
 from tests.tools.serving import served
@@ -124,7 +125,7 @@ def test_a_host_whose_rpm_has_its_database_elsewhere_fills_the_same_root(
 def fill_and_build(folder: Path, requires: str) -> None:
     """In a store of its own the root, and the little package in it."""
     distro = make_distro()
-    with building.roomy_folder(folder) as work, Store.open(work / "work") as store:
+    with roomy_folder(folder) as work, Store.open(work / "work") as store:
         root = mock_builder(store).prepare(mock_chroot(distro))
         spec = building.spec(folder / "sources", requires=requires)
         building.build(mock_builder(store), spec, root, folder / "build")

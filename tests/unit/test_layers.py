@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -95,3 +97,13 @@ def test_the_longest_unused_go_and_those_in_use_stay(tmp_path: Path, monkeypatch
         assert [folder.is_dir() for folder in folders] == [False, True, True]
     with layer(tmp_path, ["fifth"], install):
         assert not used.exists()
+
+
+def test_the_inner_side_of_a_build_starts_without_what_only_the_outer_side_needs() -> None:
+    """Each build starts one; its imports were most of what it took."""
+    look = "import sys, builder.build.inner; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-I", "-c", look], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "builder.build.inner_build" in loaded
+    outer = {"requests", "builder.store", "builder.model.matrix", "builder.tools.dnf", "builder.build.chroot"}
+    assert not outer & loaded

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from builder.tools.run import Completed, run
 from tests.lab.distro import LabDistro
@@ -100,7 +100,8 @@ class Client:
         found: dict[str, InstalledModule | None] = dict.fromkeys(names)
         for text in re.split(r"^(?=filename:)", done.stdout, flags=re.MULTILINE)[1:]:
             fields = dict(re.findall(r"^(\w+):\s+(.*)$", text, re.MULTILINE))
-            (name,) = [n for n in names if n.replace("-", "_") == fields["name"]]
+            file = PurePath(fields["filename"]).name.partition(".ko")[0]  # not all have a field that says their name
+            (name,) = [n for n in names if n.replace("-", "_") == file.replace("-", "_")]
             found[name] = InstalledModule(
                 release=release,
                 version=fields["version"],

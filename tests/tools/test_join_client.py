@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,9 +307,8 @@ def test_an_image_is_built_without_proc_and_without_a_running_kernel(bare: Host,
     home = tmp_path / "home"
     home.mkdir()
     (home / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")  # some hosts' rpm keeps its database elsewhere
-    cache = Path(tempfile.mkdtemp())  # dnf leaves a file in the image where it lies; not below /dev, which is looked at
     options = {
-        "reposdir": "/dev/null", "cachedir": str(cache), "install_weak_deps": "0", "plugins": "0",
+        "reposdir": "/dev/null", "cachedir": str(tmp_path / "cache"), "install_weak_deps": "0", "plugins": "0",
         "module_platform_id": image.client.distro.platform,
     }  # fmt: skip
     dnf: list[str | Path] = ["dnf", "-y", "--installroot", image.client.root, "--nogpgcheck"]
@@ -319,9 +316,9 @@ def test_an_image_is_built_without_proc_and_without_a_running_kernel(bare: Host,
     dnf += ["--repofrompath", f"lab,{image.client.distro.repository.as_uri()}"]
     dnf += ["--repofrompath", f"nvidia,{site.job.published.as_uri()}", "--repo", "lab,nvidia"]
     done = run([*dnf, "module", "install", "nvidia-driver:r535"], timeout=600, env={"HOME": str(home)})
-    shutil.rmtree(cache)
     assert "scriptlet failed" not in done.stdout + done.stderr
-    assert list(image.path("/dev").iterdir()) == [], "a null device that is none"
+    # Folders are dnf's, which has some in the image where they lie outside, below /dev/shm too.
+    assert [path for path in image.path("/dev").iterdir() if not path.is_dir()] == [], "a null device that is none"
     image.is_whole()
 
 

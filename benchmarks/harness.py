@@ -171,9 +171,9 @@ def measure(benchmark: Benchmark, tmp: Path, *, runs: int, tell: Callable[[str],
         sides = benchmark.prepare(inputs, stack)
         for number in range(1, runs + 1):
             pair = [("repobuild", sides.ours, ours), (benchmark.peer, sides.peer, peer)]
-            for who, side, times in (
-                pair if number % 2 else reversed(pair)
-            ):  # neither is always the one that comes first
+            if number % 2 == 0:  # neither is always the one that comes first
+                pair.reverse()
+            for who, side, times in pair:
                 if side is None:
                     continue
                 folder = tmp / f"{number}-{'ours' if times is ours else 'peer'}"

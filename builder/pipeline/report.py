@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
-from builder.model.cells import PackageKind
+from builder.model.cells import Cell, PackageKind
 from builder.model.lifetimes import leaves_on
 from builder.model.matrix import Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
@@ -58,20 +59,8 @@ def support_facts(
     published = {o.unit.id for plan in streams for o in cells_of_stream(plan, outcomes)}
     cells = [o for o in outcomes.values() if o.unit.kind is PackageKind.KMOD]
     rows = [_row(o, published=o.unit.id in published) for o in cells]
-    rows.extend(
-        SupportRow(
-            cell=e.cell.id,
-            kernel=e.cell.kernel.release,
-            variant=e.cell.kernel.variant,
-            branch=e.cell.driver.branch,
-            driver_version=e.cell.driver.version,
-            flavor=e.cell.flavor.value,
-            outcome=SupportOutcome.EXCLUDED,
-            reason=e.reason,
-        )
-        for e in shop.configuration.excluded
-        if e.cell.distribution == distribution and e.cell.arch == arch
-    )
+    excluded = (e for e in shop.configuration.excluded if (e.cell.distribution, e.cell.arch) == (distribution, arch))
+    rows.extend(_support_row(e.cell, SupportOutcome.EXCLUDED, e.reason) for e in excluded)
     certificate = shop.signing.certificate
     named = {row.branch for row in rows} | {d.branch for plan in streams for d in plan.drivers}
     return SupportFacts(
@@ -153,6 +142,15 @@ def _row(outcome: UnitOutcome, *, published: bool) -> SupportRow:
     else:
         blocked = outcome.code is None
         kind, reason = (SupportOutcome.BLOCKED if blocked else SupportOutcome.FAILED), outcome.reason
+    return replace(
+        _support_row(cell, kind, reason),
+        level=outcome.verdict.level if outcome.verdict and outcome.verdict.ok else None,
+        package=_package(outcome),
+        signer=outcome.result.signer if outcome.result and outcome.result.signer not in ("", UNSIGNED) else None,
+    )
+
+
+def _support_row(cell: Cell, outcome: SupportOutcome, reason: str) -> SupportRow:
     return SupportRow(
         cell=cell.id,
         kernel=cell.kernel.release,
@@ -160,11 +158,8 @@ def _row(outcome: UnitOutcome, *, published: bool) -> SupportRow:
         branch=cell.driver.branch,
         driver_version=cell.driver.version,
         flavor=cell.flavor.value,
-        outcome=kind,
+        outcome=outcome,
         reason=reason,
-        level=outcome.verdict.level if outcome.verdict and outcome.verdict.ok else None,
-        package=_package(outcome),
-        signer=outcome.result.signer if outcome.result and outcome.result.signer not in ("", UNSIGNED) else None,
     )
 
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Remembers what NVIDIA's conftest.sh asks the compiler about a kernel. The time changes, the bytes never do: a question
-# is known by the SHA-256 of all that can change its answer, and whatever is not understood goes to the compiler.
+# Remembers what NVIDIA's conftest.sh asks the compiler about a kernel, and which flags the kernel's own Makefiles found
+# it to know. The time changes, the bytes never do: a question of conftest is known by the SHA-256 of all that can change
+# its answer, one of a Makefile by its words, and whatever is not understood goes to the compiler.
 #
 #   nvidia-conftest-cache.sh prepare FOLDER TREE DEVEL SOURCE CC [ANSWERS [-jN]]   before make; FOLDER is made
-#   make REPOBUILD_CONFTEST=FOLDER/conftest.mk …                             says nothing when TREE was not prepared
+#   MAKEFILES=FOLDER/flags.mk make REPOBUILD_CONFTEST=FOLDER/conftest.mk …   both say nothing when they are not there
 #   nvidia-conftest-cache.sh collect FOLDER OUTPUT                           after make; OUTPUT is always written
 #   nvidia-conftest-cache.sh cc FOLDER …                                     the compiler that conftest.sh is given
 #   nvidia-conftest-cache.sh parts FOLDER FLAGS …                            many runs of conftest.sh in few shells
@@ -20,7 +21,8 @@
 # read one (-H tells), nor a failure that is not the compiler's own verdict on the text.
 #
 # OUTPUT holds each answer this build used, sorted, whether remembered or new: the same with and without ANSWERS. Its
-# form, and that of ANSWERS: the format, then "identity <digest of kernel and compiler>" and "<question> <0|1>" lines.
+# form, and that of ANSWERS: the format, then "identity <digest of kernel and compiler>" and "<question> <0|1>" lines;
+# the same of what Makefiles asked, whose identity is the compiler's alone and whose questions are encoded words.
 # POSIX sh, awk, coreutils, findutils, grep: what every kernel buildroot has.
 set -u
 FORMAT="repobuild-conftest 1"
@@ -74,6 +76,7 @@ prepare() {
     for variable in CPATH C_INCLUDE_PATH GCC_EXEC_PREFIX COMPILER_PATH CCC_OVERRIDE_OPTIONS GCC_COMPARE_DEBUG; do
         if env | grep -q "^$variable="; then say "off: $variable is set"; return; fi
     done
+    remember_flags
     if ! grep -q '^NV_CONFTEST_CFLAGS ' "$tree/Kbuild" || ! grep -q '^NV_CONFTEST_CMD ' "$tree/Kbuild"; then
         say "off: this tree's Kbuild has no conftest of the kind known here"
         return
@@ -105,15 +108,11 @@ tree='$tree' devel='$devel' source='$source' autoconf='$autoconf'
 cc='$cc' own='$own' identity='$identity' words='$words' here='$here' jobs='${jobs:-1}'
 END
     echo "$identity" >"$folder/identity"
-    if [ -n "$answers" ] && [ -s "$answers" ]; then
-        if [ "$(head -n 1 "$answers")" = "$FORMAT" ]; then
-            awk -v folder="$folder/answers/" -v identity="$identity" '
-                $1 == "identity" { mine = $2 == identity }
-                mine && NF == 2 && length($1) == 64 && $2 ~ /^[01]$/ { print $2 >(folder $1); close(folder $1) }
-            ' "$answers"
-        else
-            say "not read: $answers is of another format"
-        fi
+    if readable; then
+        awk -v folder="$folder/answers/" -v identity="$identity" '
+            $1 == "identity" { mine = $2 == identity }
+            mine && NF == 2 && length($1) == 64 && $2 ~ /^[01]$/ { print $2 >(folder $1); close(folder $1) }
+        ' "$answers"
     fi
     # Flags once instead of for each test (each time three compilers are started, one after the other); then the
     # compiler of the tests. Both as late as Kbuild itself would look, and only what is recognized is replaced.
@@ -134,6 +133,73 @@ END
     if grep -qFx "$TIE" "$tree/Kbuild"; then make_headers_first; fi
     cat "$folder/Kbuild" >"$tree/Kbuild"
     say "$(ls "$folder/answers" | wc -l) known, identity $identity${shared:+, of this tree alone: $shared}"
+}
+
+readable() {
+    [ -n "$answers" ] && [ -s "$answers" ] || return 1
+    if [ "$(head -n 1 "$answers")" != "$FORMAT" ]; then
+        say "not read: $answers is of another format"
+        return 1
+    fi
+}
+
+# Some 30 times a kernel's Makefiles start the compiler on nothing, one after the other, to see whether it knows a flag:
+# a second before anything is compiled. Their try-run is replaced, which each kernel since 2.6 asks through; remembered
+# is only that a flag was taken, which nothing but the compiler can say (a refusal may be a full disk's), and only where
+# the compiler reads no file but /dev/null. Words are encoded so that they can be a name in a makefile.
+remember_flags() {
+    flags_identity=$(flags_compiler | hash_of)
+    echo "$flags_identity" >"$folder/flags-identity"
+    : >"$folder/flags-used"
+    {
+        cat <<END
+repobuild_folder := $folder
+repobuild_tree := $tree
+repobuild_compiler := $cc
+END
+        cat <<'END'
+repobuild_empty :=
+repobuild_blank := $(repobuild_empty) $(repobuild_empty)
+repobuild_hash := \#
+# make 3 has no $(file …): there everything is asked, and nothing remembered
+ifneq ($(filter 4.% 5.%,$(MAKE_VERSION)),)
+repobuild_words = $(subst $(repobuild_hash),@H,$(subst $(repobuild_tree),@T,$(strip $(1))))
+repobuild_encoded = $(subst $(repobuild_blank),@S,$(subst =,@E,$(subst :,@C,$(subst $$,@D,$(repobuild_words)))))
+# A word with a slash could name a file, but where it is known what that is.
+repobuild_paths = -ffile-prefix-map=% -fmacro-prefix-map=% -fdebug-prefix-map=% /dev/null $(repobuild_compiler)
+repobuild_odd = $(findstring @,$(1))$(findstring ",$(2)$(3))$(findstring \,$(1)$(2)$(3))$(findstring $$,$(2)$(3))
+repobuild_refused = $(repobuild_odd)$(findstring /,$(filter-out $(repobuild_paths),$(1)))
+repobuild_forms = $(foreach language,c assembler-with-cpp,$(repobuild_compiler)@S%@S-c@S-x@S$(language)@S/dev/null@S-o@S"@DTMP")
+repobuild_known = $(if $(repobuild_refused),,$(filter $(repobuild_forms),$(repobuild_encoded)))
+repobuild_run = $(shell dir=$(repobuild_folder)/try.$$$$; mkdir "$$dir" || exit; TMP=$$dir/tmp; TMPO=$$dir/tmp.o; \
+    if ($(1)) >/dev/null 2>&1; then echo y; else echo n; fi; rm -rf "$$dir")
+repobuild_note = $(if $(4),$(file >>$(repobuild_folder)/flags-used,$(4) 0))
+repobuild_answer = $(if $(filter y,$(5)),$(repobuild_note)$(2),$(if $(filter n,$(5)),$(3)))
+repobuild_said = $(if $(4),$(repobuild_said_$(4)))
+repobuild_ask = $(call repobuild_answer,$(1),$(2),$(3),$(4),$(or $(repobuild_said),$(repobuild_run)))
+override try-run = $(call repobuild_ask,$(1),$(2),$(3),$(repobuild_known))
+endif
+END
+        if readable; then
+            awk -v identity="$flags_identity" -v wanted="$FLAGS_QUESTION" '
+                $1 == "identity" { mine = $2 == identity }
+                mine && NF == 2 && $1 ~ wanted && $2 == "0" { print "repobuild_said_" $1 " := y" }
+            ' "$answers"
+        fi
+    } >"$folder/flags.mk"
+    say "$(grep -c '^repobuild_said_.*:=' "$folder/flags.mk") flags known"
+}
+FLAGS_QUESTION='^[A-Za-z0-9_.,/+"@-]+@S-c@S-x@S(c|assembler-with-cpp)@S/dev/null@S-o@S"@DTMP"$'
+
+# The programs behind a flag's answer. What a linker's note says of a program is its contents' digest, found in a tenth of
+# the time that reading all of it takes.
+flags_compiler() {
+    "$cc" --version
+    for program in "$cc" "$("$cc" -print-prog-name=cc1)" "$("$cc" -print-prog-name=as)"; do
+        path=$(readlink -f "$(command -v "$program")")
+        echo "$path"
+        readelf -n "$path" 2>/dev/null | grep 'Build ID' || sha256sum <"$path"
+    done
 }
 
 # Kbuild ties each of some 200 objects to each of some 400 parts of conftest's headers, and make walks all these ties
@@ -419,10 +485,16 @@ collect() {
             echo "identity $(cat "$1/identity")"
             LC_ALL=C sort -u "$1/used"
         fi
+        if [ -s "$1/flags-used" ]; then
+            echo "identity $(cat "$1/flags-identity")"
+            awk -v wanted="$FLAGS_QUESTION" 'NF == 2 && $1 ~ wanted && $2 == "0"' "$1/flags-used" | LC_ALL=C sort -u
+        fi
     } >"$2"
     asked=0
     if [ -f "$1/asked" ]; then asked=$(wc -l <"$1/asked"); fi
     say "$(LC_ALL=C sort -u "$1/used" | wc -l) used, $asked asked of the compiler"
+    flags=$(cat "$1/flags-used" 2>/dev/null | LC_ALL=C sort -u | wc -l)
+    say "$flags flags of the kernel's Makefiles used"
 }
 
 command=$1

@@ -17,7 +17,7 @@ from builder.pipeline.specs import Job
 from builder.pipeline.workers import Expected
 from builder.pipeline.workshop import Workshop, source_id
 from builder.store import Cost
-from builder.tools.machine import free_space, processors
+from builder.tools.machine import free_space, make_jobs
 
 WHOLE, PACK = "whole", "pack"
 
@@ -74,23 +74,35 @@ class Records:
 
 
 def expect(shop: Workshop, jobs: Mapping[str, Job]) -> dict[str, Expected]:
-    """What each job is expected to cost and may cost, by unit id, longest first: so they should be started."""
+    """What each job is expected to cost and may cost, by unit id, in the order in which they should be started.
+
+    Longest first; but before all others one cell of each kernel: what the compiler says of the kernel is asked for that
+    one and remembered for those after it, while two at a time would both ask.
+    """
     if not jobs:
         return {}
     history = shop.store.ledger.history
     records = Records(costs=history.costs(), seconds=history.result_seconds())
-    cores = max(1, -(-processors() // max(1, min(shop.settings.workers, len(jobs)))))
-    found = {}
+    parallel = make_jobs(min(shop.settings.workers, len(jobs)))
+    found, asking = {}, set()
     for unit_id, job in jobs.items():
         work = work_of(shop, job)
+        if work == WHOLE:
+            asking.add(unit_id)
         seconds = records.seconds_of(job.unit, work)
-        memory = records.memory_of(job.unit, work, cores)
+        memory = records.memory_of(job.unit, work, parallel)
         found[unit_id] = Expected(
             seconds=_guessed_seconds(job.unit, work) if seconds is None else seconds,
-            memory=_guessed_memory(job.unit, work, cores) if memory is None else memory,
+            memory=_guessed_memory(job.unit, work, parallel) if memory is None else memory,
             limit=time_limit(shop),
         )
-    return dict(sorted(found.items(), key=lambda item: -(item[1].seconds or 0.0)))
+    longest = sorted(found, key=lambda unit_id: -(found[unit_id].seconds or 0.0))
+    firsts: dict[str, str] = {}
+    for unit_id in longest:
+        devel = jobs[unit_id].devel
+        if unit_id in asking and devel is not None:
+            firsts.setdefault(devel.sha256, unit_id)
+    return {unit_id: found[unit_id] for unit_id in (*firsts.values(), *longest)}
 
 
 def time_limit(shop: Workshop) -> float:
@@ -103,13 +115,13 @@ def _guessed_seconds(unit: Unit, work: str) -> float:
     return _SECONDS[work] if unit.kind is PackageKind.KMOD else _PACKAGE_SECONDS
 
 
-def _guessed_memory(unit: Unit, work: str, cores: int) -> int:
-    return first_guess_of_memory(cores) if unit.kind is PackageKind.KMOD and work == WHOLE else _MEMORY
+def _guessed_memory(unit: Unit, work: str, parallel: int) -> int:
+    return first_guess_of_memory(parallel) if unit.kind is PackageKind.KMOD and work == WHOLE else _MEMORY
 
 
-def first_guess_of_memory(cores: int) -> int:
-    """Bytes that a cell of unknown need is thought to take with so many processors."""
-    return _MEMORY * (cores + 1)
+def first_guess_of_memory(parallel: int) -> int:
+    """Bytes that a cell of unknown need is thought to take with so many compilers at a time."""
+    return _MEMORY * (parallel + 1)
 
 
 def require_space_to_fetch(shop: Workshop, units: Sequence[Unit]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.model.levels import Level
 from builder.model.matrix import CELL_TIMEOUT
 from builder.tools.attempts import RETRIES
-from builder.tools.machine import fitting_builds, processors
+from builder.tools.machine import fitting_builds, make_jobs
 
 WEBHOOK_SECRET = "REPOBUILD_WEBHOOK_SECRET"  # noqa: S105  the name of a variable
 
@@ -88,7 +88,7 @@ class Settings:
     @property
     def make_jobs(self) -> int:
         """Processes inside each build, so that all together keep every processor busy, while nobody shares better."""
-        return max(1, -(-processors() // self.workers))
+        return make_jobs(self.workers)
 
     @property
     def build_timeout(self) -> float:

@@ -58,7 +58,7 @@ class SharedBuilder:
         self._listener(Event(stage="build", subject=request.unit_id, state="log", log=log))
         slot = current_slot()
         if slot is not None:
-            slot.jobs = slot.cores()
+            slot.jobs = slot.make_jobs()
             left = slot.supervision.left()
             request = replace(
                 request,

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from builder.errors import DiskFullError, InterruptedRunError, RepobuildError, SchedulerLostError
 from builder.pipeline.ctrl_c import CtrlC
-from builder.tools.machine import available_memory, processors
+from builder.tools.machine import available_memory, make_jobs
 from builder.tools.run import Terminated, cancel_all, stop
 from builder.tools.supervise import Supervision, supervised
 
@@ -50,9 +50,9 @@ class Slot:
     waited: float = 0.0  # seconds that it waited for others to have time for it
     where: str = ""  # who compiled for it, elsewhere
 
-    def cores(self) -> int:
-        """Processors that are this task's by now: all of them for a lone one, half each for two."""
-        return max(1, -(-processors() // self.neighbours()))
+    def make_jobs(self) -> int:
+        """The ``make -j`` that is this task's by now: all processors for a lone one, a share of them beside others."""
+        return make_jobs(self.neighbours())
 
 
 _slot: ContextVar[Slot | None] = ContextVar("slot", default=None)

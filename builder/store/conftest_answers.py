@@ -1,10 +1,11 @@
-"""What the compiler said of a kernel when NVIDIA's conftest asked: kept for the next driver built for that kernel.
+"""What the compiler said of a kernel to NVIDIA's conftest and to Makefiles, kept for the next driver built for it.
 
 specs/nvidia-conftest-cache.sh writes and reads the answers inside a buildroot and knows each by the digest of all that
 can change it, so a wrong or missing file costs time and never changes a byte: it is no part of any key.
 
 Layout: ``store/conftest/<devel sha256>.answers``. First line the format; then a block for each toolchain and state of
-the kernel's headers, the one merged last first: a line ``identity <digest>``, and ``<digest of question> <0|1>`` lines.
+the kernel's headers, and one for each toolchain's flags, those merged last first: a line ``identity <digest>``, and
+``<question> <0|1>`` lines: a digest, or a Makefile's words as the shim encodes them.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from builder.store.files import os_failure, sync_path
 from builder.store.store import Store
 
 FORMAT = "repobuild-conftest 1"
-_BLOCKS = 4  # toolchains remembered of a kernel
+_BLOCKS = 8  # remembered of a kernel: two for each toolchain
 _IDENTITY = re.compile(r"identity (?P<digest>[0-9a-f]{64})")
-_ANSWER = re.compile(r"(?P<question>[0-9a-f]{64}) (?P<status>[01])")
+_ANSWER = re.compile(r'(?P<question>[0-9a-f]{64}|[A-Za-z0-9_.,/+"@-]+@D[A-Z]+") (?P<status>[01])')
 _Blocks = dict[str, dict[str, str]]  # by identity: status by question
 
 

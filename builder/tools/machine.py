@@ -25,6 +25,13 @@ def fitting_builds() -> int:
     return max(min(2, processors()), processors() // 2)
 
 
+def make_jobs(builds: int) -> int:
+    """The ``make -j`` of each of so many builds at a time: all processors for a lone one, of several half as many again
+    as its share, for there are always some that link, ask the compiler for its flags or pack, on one processor.
+    """
+    return processors() if builds <= 1 else max(1, -(-3 * processors() // (2 * builds)))
+
+
 def available_memory() -> int:
     """Bytes that can be used without swapping: MemAvailable (proc(5)), or what a cgroup's limit still leaves."""
     found = 0

@@ -73,12 +73,13 @@ def make_modules(
     words += [f"NV_EXCLUDE_KERNEL_MODULES={excluded}", "CONFIG_DEBUG_INFO_BTF_MODULES="]
     words += [f"KCFLAGS=-g0 -ffile-prefix-map={place}=.", "modules"]
     given.write_bytes(answers or b"")
-    told = ""
+    told, remembered = "", {}
     started = time.monotonic()
     if answers is not None:
         run(["sh", SHIM, "prepare", state, place, devel, devel, compiler, given, f"-j{jobs}"], timeout=_TIMEOUT)
         words.append(f"REPOBUILD_CONFTEST={state}/conftest.mk")
-    run(["make", *words], cwd=place, timeout=_TIMEOUT, env={"PATH": os.environ["PATH"]})
+        remembered = {"MAKEFILES": f"{state}/flags.mk"}
+    run(["make", *words], cwd=place, timeout=_TIMEOUT, env={"PATH": os.environ["PATH"], **remembered})
     if answers is not None:
         told = run(["sh", SHIM, "collect", state, output], timeout=60).stdout
     seconds = time.monotonic() - started

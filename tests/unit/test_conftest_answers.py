@@ -53,10 +53,10 @@ def test_the_same_answers_again_change_nothing_on_disk(tmp_path: Path) -> None:
 
 def test_toolchains_are_kept_apart_and_the_oldest_leaves(tmp_path: Path) -> None:
     with Store.open(tmp_path / "work") as store:
-        for toolchain in (1, 2, 3, 4, 1, 5):
+        for toolchain in (1, 2, 3, 4, 5, 6, 7, 8, 1, 9):
             merge_answers(store, KERNEL, left({toolchain: 0}, toolchain))
         identities = [int(line[-1]) for line in known(store, tmp_path).splitlines() if line.startswith("identity")]
-    assert identities == [5, 1, 4, 3]
+    assert identities == [9, 1, 8, 7, 6, 5, 4, 3]
 
 
 def test_a_question_with_two_answers_is_forgotten(tmp_path: Path) -> None:
@@ -66,6 +66,18 @@ def test_a_question_with_two_answers_is_forgotten(tmp_path: Path) -> None:
         assert known(store, tmp_path) == left({2: 0, 3: 0}).decode()
         merge_answers(store, KERNEL, left({4: 0}) + f"{question(4)} 1\n".encode())
         assert known(store, tmp_path) == left({2: 0, 3: 0}).decode()
+
+
+def test_what_makefiles_asked_is_kept_beside_what_conftest_asked(tmp_path: Path) -> None:
+    words = 'gcc-12@S-Werror@S-falign-jumps@E1@S-c@S-x@Sc@S/dev/null@S-o@S"@DTMP"'
+    flags = f"{FORMAT}\nidentity {7:064x}\n{words} 0\n"
+    with Store.open(tmp_path / "work") as store:
+        merge_answers(store, KERNEL, left({1: 0}))
+        assert merge_answers(store, KERNEL, flags.encode()) == 1
+        assert known(store, tmp_path) == flags + left({1: 0}).decode().partition("\n")[2]
+        for odd in ("$(shell id)", "a@Sb=c", words.replace("@S-c", " -c")):
+            with pytest.raises(StoreError, match="no answer of conftest"):
+                merge_answers(store, KERNEL, f"{FORMAT}\nidentity {7:064x}\n{odd} 0\n".encode())
 
 
 def test_a_build_without_answers_is_fine(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from builder.errors import BuildError, DiskFullError, RepobuildError, RepositoryError
 from builder.model.cells import PackageKind, Unit
 from builder.model.matrix import CELL_TIMEOUT, Chroot, Lock, Pin, Source
-from builder.model.sources import BuildRequest, Buildroot
+from builder.model.sources import BuildRequest, Buildroot, KernelDevel
 from builder.pipeline import schedule
 from builder.pipeline.events import Event, ignore
 from builder.pipeline.schedule import expect, require_space_to_build, require_space_to_fetch
@@ -22,7 +22,7 @@ from builder.pipeline.specs import Job
 from builder.pipeline.workers import Expected, run_all
 from builder.pipeline.workshop import Facts, Workshop
 from builder.store import Cost, Store
-from builder.tools import attempts
+from builder.tools import attempts, machine
 from tests.golden import sample
 
 GIB = 1 << 30
@@ -46,7 +46,7 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
         )
 
 
-def job(unit: Unit) -> Job:
+def job(unit: Unit, devel: str = "") -> Job:
     rest: Any = None
     return Job(
         unit=unit,
@@ -57,7 +57,7 @@ def job(unit: Unit) -> Job:
         key="",
         buildroot=rest,
         sources=rest,
-        devel=None,
+        devel=KernelDevel(release="6", sha256=devel, symvers=Path(), compiler_text=None) if devel else None,
         modules=rest,
     )
 
@@ -98,6 +98,15 @@ def test_the_longest_of_former_builds_starts_first(shop: Workshop) -> None:
     assert [(i, e.seconds) for i, e in found.items()] == [(DKMS.id, 90.0), (CELL.id, 50.0), (DRIVER.id, 40.0)]
 
 
+def test_one_cell_of_each_kernel_starts_before_a_second_of_any(shop: Workshop) -> None:
+    cells = [sample.unit(PackageKind.KMOD, sample.driver(f"53{number}.1")) for number in range(4)]
+    for number, unit in enumerate((*cells, DRIVER)):
+        record(shop, unit, 100.0 - number)
+    kernels = dict(zip(cells, ("a", "a", "b", "b"), strict=True))
+    found = expect(shop, {unit.id: job(unit, kernels.get(unit, "")) for unit in (DRIVER, *cells)})
+    assert list(found) == [cells[i].id for i in (0, 2, 1, 3)] + [DRIVER.id]
+
+
 def test_what_was_never_built_is_expected_to_be_as_its_kind_was(shop: Workshop) -> None:
     for number, seconds in enumerate((10.0, 20.0, 900.0)):
         other = sample.unit(PackageKind.DRIVER, sample.driver(f"53{number}.1"))
@@ -115,9 +124,9 @@ def test_memory_grows_with_the_processors_that_a_build_will_have(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(shop, CELL, 100.0, memory=GIB, cores=2)
-    monkeypatch.setattr(schedule, "processors", lambda: 8)
+    monkeypatch.setattr(machine, "processors", lambda: 8)
     assert expect(shop, jobs(PackageKind.KMOD))[CELL.id].memory == 4 * GIB
-    monkeypatch.setattr(schedule, "processors", lambda: 1)
+    monkeypatch.setattr(machine, "processors", lambda: 1)
     assert expect(shop, jobs(PackageKind.KMOD))[CELL.id].memory == GIB
 
 
@@ -239,7 +248,7 @@ def test_a_buildroot_whose_repository_does_not_answer_is_tried_again(shop: Works
 def test_a_build_has_its_share_of_the_processors_and_the_time_that_is_left(
     shop: Workshop, told: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builder.pipeline.workers.processors", lambda: 6)
+    monkeypatch.setattr("builder.tools.machine.processors", lambda: 6)
     fake = Fake([])
     builder = SharedBuilder(fake, shop.store, told.append, retries=0)
     expected = {"u": Expected(limit=50.0)}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from builder.errors import BuildError, DiskFullError, InterruptedRunError, ToolTimeoutError
-from builder.pipeline import workers as pool
 from builder.pipeline.workers import Expected, current_slot, run_all
+from builder.tools import machine
 from builder.tools.run import reset_cancelled, run, stop
 from builder.tools.supervise import current, family
 from tests.unit.test_run import alive, wait_until
@@ -65,7 +65,7 @@ class Together:
     def __init__(self, parties: Mapping[str, int]) -> None:
         self.parties = parties  # by task: how many are to run with it, itself included
         self.seen: list[frozenset[str]] = []
-        self.cores: dict[str, int] = {}
+        self.jobs: dict[str, int] = {}
         self._running: set[str] = set()
         self._changed = threading.Condition()
 
@@ -78,7 +78,7 @@ class Together:
                 self.seen.append(frozenset(self._running))
                 self._changed.notify_all()
                 assert self._changed.wait_for(lambda: any(len(s) >= self.parties[name] for s in self.seen), timeout=30)
-                self.cores[name] = slot.cores()
+                self.jobs[name] = slot.make_jobs()
                 self._running.discard(name)
 
         return go
@@ -87,22 +87,22 @@ class Together:
         return {name: self.task(name) for name in self.parties}
 
 
-def test_a_lone_task_has_every_processor_two_have_half_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "processors", lambda: 8)
+def test_a_lone_task_has_every_processor_two_have_half_and_some_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "processors", lambda: 8)
     alone = Together({"a": 1})
     run_all(alone.tasks(), workers=4)
-    assert alone.cores == {"a": 8}
+    assert alone.jobs == {"a": 8}
     first = threading.Barrier(2)  # both look before one of them ends
 
     def both() -> int:
         slot = current_slot()
         assert slot is not None
         first.wait(30)
-        cores = slot.cores()
+        jobs = slot.make_jobs()
         first.wait(30)
-        return cores
+        return jobs
 
-    assert run_all({"a": both, "b": both}, workers=4) == {"a": 4, "b": 4}
+    assert run_all({"a": both, "b": both}, workers=4) == {"a": 6, "b": 6}
 
 
 def test_no_more_run_than_fit_into_memory() -> None:

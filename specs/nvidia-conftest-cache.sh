@@ -144,10 +144,17 @@ readable() {
 }
 
 # Some 30 times a kernel's Makefiles start the compiler on nothing, one after the other, to see whether it knows a flag:
-# a second before anything is compiled. Their try-run is replaced, which each kernel since 2.6 asks through; remembered
-# is only that a flag was taken, which nothing but the compiler can say (a refusal may be a full disk's), and only where
-# the compiler reads no file but /dev/null. Words are encoded so that they can be a name in a makefile.
+# a second before anything is compiled. All ask through try-run, so that is replaced by one that looks first and then
+# does as the kernel's own; remembered is only that a flag was taken, which nothing but the compiler can say (a refusal
+# may be a full disk's), and only where the compiler reads no file but /dev/null. Words are encoded so that they can be a
+# name in a makefile.
 remember_flags() {
+    try_run=$(cat "$source/scripts/Makefile.compiler" "$source/scripts/Kbuild.include" 2>/dev/null |
+        awk '/^try-run[ \t]*=/ { found = 1 } found { print } !/\\$/ { found = 0 }')
+    if [ "$(printf '%s\n' "$try_run" | grep -c '^try-run')" != 1 ]; then
+        say "flags off: this kernel's Makefiles have no try-run of the kind known here"
+        return
+    fi
     flags_identity=$(flags_compiler | hash_of)
     echo "$flags_identity" >"$folder/flags-identity"
     : >"$folder/flags-used"
@@ -156,6 +163,7 @@ remember_flags() {
 repobuild_folder := $folder
 repobuild_tree := $tree
 repobuild_compiler := $cc
+repobuild_$(printf '%s\n' "$try_run" | sed 's/^try-run/try_run/')
 END
         cat <<'END'
 repobuild_empty :=
@@ -171,12 +179,11 @@ repobuild_odd = $(findstring @,$(1))$(findstring ",$(2)$(3))$(findstring \,$(1)$
 repobuild_refused = $(repobuild_odd)$(findstring /,$(filter-out $(repobuild_paths),$(1)))
 repobuild_forms = $(foreach language,c assembler-with-cpp,$(repobuild_compiler)@S%@S-c@S-x@S$(language)@S/dev/null@S-o@S"@DTMP")
 repobuild_known = $(if $(repobuild_refused),,$(filter $(repobuild_forms),$(repobuild_encoded)))
-repobuild_run = $(shell dir=$(repobuild_folder)/try.$$$$; mkdir "$$dir" || exit; TMP=$$dir/tmp; TMPO=$$dir/tmp.o; \
-    if ($(1)) >/dev/null 2>&1; then echo y; else echo n; fi; rm -rf "$$dir")
-repobuild_note = $(if $(4),$(file >>$(repobuild_folder)/flags-used,$(4) 0))
+repobuild_note = $(file >>$(repobuild_folder)/flags-used,$(4) 0)
 repobuild_answer = $(if $(filter y,$(5)),$(repobuild_note)$(2),$(if $(filter n,$(5)),$(3)))
-repobuild_said = $(if $(4),$(repobuild_said_$(4)))
-repobuild_ask = $(call repobuild_answer,$(1),$(2),$(3),$(4),$(or $(repobuild_said),$(repobuild_run)))
+repobuild_said = $(or $(repobuild_said_$(4)),$(call repobuild_try_run,$(1),y,n))
+repobuild_flag = $(call repobuild_answer,$(1),$(2),$(3),$(4),$(repobuild_said))
+repobuild_ask = $(if $(4),$(repobuild_flag),$(call repobuild_try_run,$(1),$(2),$(3)))
 override try-run = $(call repobuild_ask,$(1),$(2),$(3),$(repobuild_known))
 endif
 END

@@ -11,7 +11,7 @@ from builder.tools.run import run
 from tests.lab.make_tree import SHIM
 from tests.need import need
 
-# As scripts/Makefile.compiler of kernel 6.1 has them, and as 4.18 has try-run.
+# As scripts/Makefile.compiler of kernel 6.1 has them, and try-run of other kernels.
 TRY_6_1 = r"""
 TMPOUT = $(if $(KBUILD_EXTMOD),$(firstword $(KBUILD_EXTMOD))/).tmp_$$$$
 try-run = $(shell set -e; TMP=$(TMPOUT)/tmp; trap "rm -rf $(TMPOUT)" EXIT; mkdir -p $(TMPOUT); \
@@ -22,12 +22,14 @@ TMPOUT := ./
 try-run = $(shell set -e; TMP="$(TMPOUT).$$$$.tmp"; TMPO="$(TMPOUT).$$$$.o"; \
 	if ($(1)) >/dev/null 2>&1; then echo "$(2)"; else echo "$(3)"; fi; rm -f "$$TMP" "$$TMPO")
 """
+TRY_6_12 = TRY_6_1.replace("TMP=$(TMPOUT)/tmp;", "TMP=$(TMPOUT)/tmp; RUSTC_BOOTSTRAP=1;")
 MAKEFILE = r"""
 comma := ,
 KBUILD_CPPFLAGS := -D__KERNEL__
 KBUILD_CFLAGS := -Wall -std=gnu11 -fmacro-prefix-map=./= -ffile-prefix-map=$(CURDIR)=.
 as-option = $(call try-run,$(CC) -Werror $(1) -c -x assembler-with-cpp /dev/null -o "$$TMP",$(1),$(2))
 as-instr = $(call try-run,printf "%b\n" "$(1)" | $(CC) -Werror -c -x assembler-with-cpp -o "$$TMP" -,$(2),$(3))
+rustc-option = $(call try-run,test "$$RUSTC_BOOTSTRAP" = 1 && test -n "$$TMP",$(1),$(2))
 __cc-option = $(call try-run,$(1) -Werror $(2) $(3) -c -x c /dev/null -o "$$TMP",$(3),$(4))
 cc-option = $(call __cc-option, $(CC),$(KBUILD_CPPFLAGS) $(KBUILD_CFLAGS),$(1),$(2))
 cc-option-yn = $(call try-run,$(CC) -Werror $(KBUILD_CPPFLAGS) $(KBUILD_CFLAGS) $(1) -c -x c /dev/null -o "$$TMP",y,n)
@@ -43,12 +45,15 @@ all:;@:
 class Kernel:
     """A makefile that asks as a kernel's does, and a compiler that says when it was asked."""
 
-    def __init__(self, folder: Path, rules: str = TRY_6_1) -> None:
-        self.folder, self.answers, self.said = folder, b"", ""
+    def __init__(self, folder: Path, rules: str = TRY_6_1, name: str = "Makefile.compiler") -> None:
+        self.folder, self.answers = folder, b""
+        self.told = self.said = ""  # by the shim, before and after
         self.place = folder / "tree"
         self.place.mkdir()
         (self.place / "Kbuild").write_text("obj-m :=\n")
-        (self.place / "Makefile").write_text(rules + MAKEFILE)
+        (self.place / "scripts").mkdir()
+        (self.place / "scripts" / name).write_text(rules)
+        (self.place / "Makefile").write_text(f"include scripts/{name}\n{MAKEFILE}")
         (self.place / "empty.h").touch()
         self.cc = folder / "gcc-12.3"
         self.compiler('exec gcc "$@"')
@@ -64,11 +69,12 @@ class Kernel:
         given.write_bytes(self.answers)
         env = {"PATH": os.environ["PATH"]}
         if remember:
-            run(["sh", SHIM, "prepare", state, ".", self.place, self.place, self.cc, given], cwd=self.place, timeout=60)
+            words = ["prepare", state, ".", self.place, self.place, self.cc, given]
+            self.told = run(["sh", SHIM, *words], cwd=self.place, timeout=60).stdout
             env["MAKEFILES"] = f"{state}/flags.mk"
         calls.unlink(missing_ok=True)
-        words = [f"CC={self.cc}", f"QUESTIONS={' '.join(questions)}"]
-        told = run(["make", "-s", *words], cwd=self.place, timeout=60, env=env).stdout.splitlines()
+        given_to_make = [f"CC={self.cc}", f"QUESTIONS={' '.join(questions)}"]
+        told = run(["make", "-s", *given_to_make], cwd=self.place, timeout=60, env=env).stdout.splitlines()
         asked = len(calls.read_text().splitlines()) if calls.exists() else 0
         if remember:
             self.said = run(["sh", SHIM, "collect", state, output], timeout=60).stdout
@@ -81,9 +87,16 @@ def _tools() -> None:
     need("gcc", "make", "awk", "readelf")
 
 
-@pytest.fixture(params=[TRY_6_1, TRY_4_18], ids=["6.1", "4.18"])
+TRIES = {
+    "4.18": (TRY_4_18, "Kbuild.include"),
+    "6.1": (TRY_6_1, "Makefile.compiler"),
+    "6.12": (TRY_6_12, "Makefile.compiler"),
+}
+
+
+@pytest.fixture(params=TRIES)
 def kernel(tmp_path: Path, request: pytest.FixtureRequest) -> Kernel:
-    return Kernel(tmp_path, request.param)
+    return Kernel(tmp_path, *TRIES[request.param])
 
 
 ALL = (
@@ -145,3 +158,21 @@ def test_answers_that_no_build_left_are_no_makefile(tmp_path: Path) -> None:
     assert (told, asked) == (["[-falign-jumps=1]"], 0)
     assert not (tmp_path / "made").exists()
     assert not [p for p in (tmp_path / "state").iterdir() if p.name.startswith("try.")]
+
+
+def test_what_a_kernel_gives_its_questions_they_have(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, TRY_6_12)
+    assert kernel.ask("rustc-option:-Zsome") == (["[-Zsome]"], 0)
+    (tmp_path / "older").mkdir()
+    assert Kernel(tmp_path / "older").ask("rustc-option:-Zsome") == (["[instead]"], 0)
+
+
+@pytest.mark.parametrize("rules", ["", TRY_6_1.replace("try-run", "attempt"), TRY_6_1 + TRY_4_18])
+def test_a_kernel_that_asks_in_another_way_is_left_alone(tmp_path: Path, rules: str) -> None:
+    kernel = Kernel(tmp_path, TRY_6_1)
+    (kernel.place / "scripts/Makefile.compiler").rename(kernel.place / "other")
+    (kernel.place / "scripts/Makefile.compiler").write_text(rules)
+    (kernel.place / "Makefile").write_text(f"include other\n{MAKEFILE}")
+    for _ in range(2):
+        assert kernel.ask("cc-option:-falign-jumps=1") == (["[-falign-jumps=1]"], 1)
+    assert "flags off" in kernel.told

@@ -16,6 +16,7 @@ from builder.store import Store
 from builder.tools.garbage import look_rarely
 from tests.farm.simulated import compilation
 from tests.farm.site import cluster, farm, wait_for
+from tests.memory import roomy_folder
 
 CELLS = 2000
 WORKERS = 8
@@ -26,9 +27,10 @@ def _prepare(tmp: Path, stack: ExitStack) -> Sides:
     made = stack.enter_context(cluster(tmp, workers=WORKERS))
 
     def ours(folder: Path, clock: Clock) -> Collection[str]:
-        store = stack.enter_context(Store.open(folder / "work"))
+        place = stack.enter_context(roomy_folder(folder))
+        store = stack.enter_context(Store.open(place / "work"))
         cells = [compilation(tmp / "sources", number) for number in range(CELLS)]
-        with farm(made.scheduler_address, folder, "farm") as of:
+        with farm(made.scheduler_address, place, "farm") as of:
             wait_for(lambda: of.slots() == WORKERS)
             tasks = {what.scope: partial(_compile, of, store, what) for what in cells}
             pids = [nanny.pid for nanny in made.workers.values()]
@@ -63,7 +65,8 @@ DASK_CELLS = Benchmark(
     peer="none",
     note=(
         "from the first order to the last folder in the store, through a folder that all share; without starting the "
-        f"cluster; divide by {CELLS:,} for a cell; processors' time is of run, scheduler and workers together"
+        "cluster; store and shared folder in memory where there is room; divide by "
+        f"{CELLS:,} for a cell; processors' time is of run, scheduler and workers together"
     ),
     prepare=_prepare,
     target=Target(seconds=CELLS * 0.010),

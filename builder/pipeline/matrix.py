@@ -24,7 +24,6 @@ from builder.pipeline.gpus import tell_lost_gpus
 from builder.pipeline.integrity import open_signer, sign_site, told_keys
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.notify import notify
-from builder.pipeline.open_farm import open_farm
 from builder.pipeline.open_tree import look_at_all, make_open_trees
 from builder.pipeline.publish import compose, sign_artifacts, try_publish
 from builder.pipeline.report import support_files
@@ -182,9 +181,12 @@ def _sign_site(shop: Workshop, signer: Signer) -> None:
 
 def _with_farm(shop: Workshop, stack: ExitStack) -> Workshop:
     """With the workers that the settings name, until the stack is closed; as it was where they name none."""
+    if not shop.settings.farmed:
+        return shop
+    from builder.pipeline.open_farm import open_farm  # noqa: PLC0415  asyncio, which runs without workers need not
+
     farm = open_farm(shop.settings, shop.store, shop.builder, shop.try_again)
-    if farm is not None:
-        stack.callback(farm.close)
+    stack.callback(farm.close)
     return replace(shop, farm=farm)
 
 

@@ -32,13 +32,11 @@ QUIET = {  # Dask watches itself 50 times a second in each process, more than al
 }
 
 
-def open_farm(settings: Settings, store: Store, builder: Builder, retry: Retry) -> Farm | None:
-    """The farm of the settings, its workers of the same program as this; None where everything runs here.
+def open_farm(settings: Settings, store: Store, builder: Builder, retry: Retry) -> Farm:
+    """The farm of settings that name one, its workers of the same program as this.
 
     Raises WorkersError, SchedulerLostError.
     """
-    if not settings.farmed:
-        return None
     _require_distributed()
     if settings.scheduler is None:
         return _open_local(settings, store, builder, retry)

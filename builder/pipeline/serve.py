@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from builder.errors import TargetError
-from builder.publish import PublicationServer
+from builder.publish.serving import PublicationServer
 
 
 class _Server6(PublicationServer):

@@ -24,7 +24,6 @@ from builder.publish.push_s3 import S3Target
 from builder.publish.pushed import Pushed
 from builder.publish.seen import SeenFile
 from builder.publish.selection import select, write_selection
-from builder.publish.serving import PublicationServer
 from builder.publish.site import Bytes, CurrentSupport, update_site
 from builder.publish.site_integrity import SiteReport, is_site, verify_site
 from builder.publish.site_issue import issue_site
@@ -45,7 +44,6 @@ __all__ = [
     "Manifest",
     "Proof",
     "PublicationReport",
-    "PublicationServer",
     "Pushed",
     "Repository",
     "RsyncTarget",

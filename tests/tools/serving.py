@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 
-from builder.publish import PublicationServer
+from builder.publish.serving import PublicationServer
 
 
 @contextmanager

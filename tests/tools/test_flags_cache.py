@@ -69,12 +69,12 @@ class Kernel:
         given.write_bytes(self.answers)
         env = {"PATH": os.environ["PATH"]}
         if remember:
-            words = ["prepare", state, ".", self.place, self.place, self.cc, given]
-            self.told = run(["sh", SHIM, *words], cwd=self.place, timeout=60).stdout
+            argv = ["sh", SHIM, "prepare", state, ".", self.place, self.place, self.cc, given]
+            self.told = run(argv, cwd=self.place, timeout=60).stdout
             env["MAKEFILES"] = f"{state}/flags.mk"
         calls.unlink(missing_ok=True)
-        given_to_make = [f"CC={self.cc}", f"QUESTIONS={' '.join(questions)}"]
-        told = run(["make", "-s", *given_to_make], cwd=self.place, timeout=60, env=env).stdout.splitlines()
+        words = [f"CC={self.cc}", f"QUESTIONS={' '.join(questions)}"]
+        told = run(["make", "-s", *words], cwd=self.place, timeout=60, env=env).stdout.splitlines()
         asked = len(calls.read_text().splitlines()) if calls.exists() else 0
         if remember:
             self.said = run(["sh", SHIM, "collect", state, output], timeout=60).stdout

@@ -13,7 +13,7 @@ from threading import Event, Thread
 import pytest
 
 from builder.errors import LockedError
-from builder.publish import PublicationServer
+from builder.publish.serving import PublicationServer
 from builder.tools.run import run
 from tests.need import need, need_root
 from tests.tools.publishing import Shop

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ContentsError, DiskFullError, PublishError, VerifyError
-from builder.publish import PublicationServer, Repository, publish, rollback, verify_integrity
+from builder.publish import Repository, publish, rollback, verify_integrity
 from builder.publish.pool import pool_of
+from builder.publish.serving import PublicationServer
 from tests.need import need
 from tests.tools.listed import content_tree, listed_rpms
 from tests.tools.publishing import EPOCH, TERMS, Shop, content_of, put_path, sign_all, stream, two_streams

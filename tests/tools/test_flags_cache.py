@@ -69,7 +69,7 @@ class Kernel:
         given.write_bytes(self.answers)
         env = {"PATH": os.environ["PATH"]}
         if remember:
-            argv = ["sh", SHIM, "prepare", state, ".", self.place, self.place, self.cc, given]
+            argv: list[str | Path] = ["sh", SHIM, "prepare", state, ".", self.place, self.place, self.cc, given]
             self.told = run(argv, cwd=self.place, timeout=60).stdout
             env["MAKEFILES"] = f"{state}/flags.mk"
         calls.unlink(missing_ok=True)

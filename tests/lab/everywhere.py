@@ -2,7 +2,8 @@
 
 Four kernels × six light drivers × flavors, signed, each way in a work folder of its own with nothing shared: the
 chroot builder as root, the same in a user namespace (rootless), on Dask workers, and mock where it is installed.
-Everything lies under .lab-matrix/; ``--fresh`` begins anew. The report is a dated file of docs/lab-matrix/.
+Everything lies under .lab-matrix/; ``--fresh`` begins anew, ``--resume`` goes on where a run was stopped, as by a full
+disk. The report is a dated file of docs/lab-matrix/.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Outcome:
     failed: tuple[str, ...]  # units that were not built or not good
     digest: str  # of the publication
     files: Mapping[str, str]  # sha256 of every file of the publication by path, manifests left out
+    resumed: bool = False  # what an earlier run had finished was kept, and its time is not counted
 
 
 def main() -> None:
@@ -64,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.everywhere", description=__doc__)
     parser.add_argument("--way", action="append", choices=tuple(WAYS), help="only these (repeatable)")
     parser.add_argument("--fresh", action="store_true", help="build again what an earlier run of this left")
+    parser.add_argument("--resume", action="store_true", help="go on with what a stopped run of a way left of it")
     parser.add_argument("--no-report", action="store_true", help="print it only")
     parser.add_argument("--so-far", action="store_true", help="build nothing: compare what runs, stopped or not, made")
     options = parser.parse_args()
@@ -76,7 +79,7 @@ def main() -> None:
     outcomes = []
     for way in wanted:
         found = None if options.fresh else _read(way)
-        outcomes.append(found or _run(way, write(TOP / way, distro, drivers)))
+        outcomes.append(found or _build(way, distro, drivers, resume=options.resume))
     faults = differences(outcomes)
     text = _report(distro, drivers, outcomes, faults)
     print(text)
@@ -123,10 +126,18 @@ def write(folder: Path, distro: LabDistro, drivers: Sequence[LabDriver]) -> Path
     return write_lab_matrix(folder, distro, drivers, streams)
 
 
-def _run(way: str, config: Path) -> Outcome:
+def _build(way: str, distro: LabDistro, drivers: Sequence[LabDriver], *, resume: bool) -> Outcome:
+    left = TOP / way / "matrix.yaml"
+    if resume and left.exists():
+        return _run(way, left, resumed=True)
+    return _run(way, write(TOP / way, distro, drivers))
+
+
+def _run(way: str, config: Path, *, resumed: bool = False) -> Outcome:
     folder = config.parent
     keys = folder / "keys"  # gpg wants to own its folder
-    shutil.copytree(TOP / "keys", keys, ignore=shutil.ignore_patterns("S.*", "*.lock", ".#*"))
+    if not keys.exists():
+        shutil.copytree(TOP / "keys", keys, ignore=shutil.ignore_patterns("S.*", "*.lock", ".#*"))
     options: list[str | Path] = ["--config", config, "--work", folder / "work"]
     _call("pin", *options)
     argv: list[str | Path] = [
@@ -158,6 +169,7 @@ def _run(way: str, config: Path) -> Outcome:
         failed=tuple(f"{u['id']}: {u['reason']}" for u in units if not u["ok"]),
         digest=published.readlink().name if published.is_symlink() else "",
         files=_digests(published),
+        resumed=resumed,
     )
     (TOP / f"{way}.json").write_text(json.dumps(asdict(outcome), indent=1))
     return outcome
@@ -244,7 +256,8 @@ def _report(distro: LabDistro, drivers: Sequence[LabDriver], outcomes: Sequence[
     for one in outcomes:
         same = "–" if one is first else "yes" if (one.digest, one.files) == (first.digest, first.files) else "NO"
         digest = f"`{one.digest[:16]}…`"
-        lines.append(f"| {one.way} | {one.cells} | {digest} | {len(one.files)} | {same} | {one.seconds:.0f} |")
+        seconds = f"{one.seconds:.0f}" + (" (the rest)" if one.resumed else "")
+        lines.append(f"| {one.way} | {one.cells} | {digest} | {len(one.files)} | {same} | {seconds} |")
     verdict = "differences are below" if faults else "all of them are the same, byte for byte"
     lines += ["", f"Each publication has {rpms} RPMs, signed, with signed modules, and its metadata: {verdict}.", ""]
     lines += ["Manifests, which have a date, are left out.", ""]

@@ -76,6 +76,12 @@ prepare() {
     for variable in CPATH C_INCLUDE_PATH GCC_EXEC_PREFIX COMPILER_PATH CCC_OVERRIDE_OPTIONS GCC_COMPARE_DEBUG; do
         if env | grep -q "^$variable="; then say "off: $variable is set"; return; fi
     done
+    if [ ! -s "$answers" ]; then
+        answers=
+    elif [ "$(head -n 1 "$answers")" != "$FORMAT" ]; then
+        say "not read: $answers is of another format"
+        answers=
+    fi
     remember_flags
     if ! grep -q '^NV_CONFTEST_CFLAGS ' "$tree/Kbuild" || ! grep -q '^NV_CONFTEST_CMD ' "$tree/Kbuild"; then
         say "off: this tree's Kbuild has no conftest of the kind known here"
@@ -108,7 +114,7 @@ tree='$tree' devel='$devel' source='$source' autoconf='$autoconf'
 cc='$cc' own='$own' identity='$identity' words='$words' here='$here' jobs='${jobs:-1}'
 END
     echo "$identity" >"$folder/identity"
-    if readable; then
+    if [ -n "$answers" ]; then
         awk -v folder="$folder/answers/" -v identity="$identity" '
             $1 == "identity" { mine = $2 == identity }
             mine && NF == 2 && length($1) == 64 && $2 ~ /^[01]$/ { print $2 >(folder $1); close(folder $1) }
@@ -135,16 +141,8 @@ END
     say "$(ls "$folder/answers" | wc -l) known, identity $identity${shared:+, of this tree alone: $shared}"
 }
 
-readable() {
-    [ -n "$answers" ] && [ -s "$answers" ] || return 1
-    if [ "$(head -n 1 "$answers")" != "$FORMAT" ]; then
-        say "not read: $answers is of another format"
-        return 1
-    fi
-}
-
 # Some 30 times a kernel's Makefiles start the compiler on nothing, one after the other, to see whether it knows a flag:
-# a second before anything is compiled. All ask through try-run, so that is replaced by one that looks first and then
+# 0.7 s before anything is compiled. All ask through try-run, so that is replaced by one that looks first and then
 # does as the kernel's own; remembered is only that a flag was taken, which nothing but the compiler can say (a refusal
 # may be a full disk's), and only where the compiler reads no file but /dev/null. Words are encoded so that they can be a
 # name in a makefile.
@@ -187,7 +185,7 @@ repobuild_ask = $(if $(4),$(repobuild_flag),$(call repobuild_try_run,$(1),$(2),$
 override try-run = $(call repobuild_ask,$(1),$(2),$(3),$(repobuild_known))
 endif
 END
-        if readable; then
+        if [ -n "$answers" ]; then
             awk -v identity="$flags_identity" -v wanted="$FLAGS_QUESTION" '
                 $1 == "identity" { mine = $2 == identity }
                 mine && NF == 2 && $1 ~ wanted && $2 == "0" { print "repobuild_said_" $1 " := y" }

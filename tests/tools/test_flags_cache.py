@@ -176,3 +176,10 @@ def test_a_kernel_that_asks_in_another_way_is_left_alone(tmp_path: Path, rules: 
     for _ in range(2):
         assert kernel.ask("cc-option:-falign-jumps=1") == (["[-falign-jumps=1]"], 1)
     assert "flags off" in kernel.told
+
+
+def test_answers_of_another_format_are_not_read_and_stop_nothing(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    kernel.answers = b"repobuild-conftest 0\nanything\n"
+    assert kernel.ask("cc-option:-falign-jumps=1") == (["[-falign-jumps=1]"], 1)
+    assert kernel.told.count("of another format") == 1

@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from builder import __version__
-from builder.tools.garbage import look_rarely
+from builder.tools.garbage import importing
 
 _MODULES = {
     "config_verbs": ("lint", "cells", "schema", "pin", "kernels"),
@@ -31,7 +31,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _PLACES:
             return None
-        verb: click.Command = getattr(import_module(f"builder.cli.{_PLACES[cmd_name]}"), cmd_name)
+        with importing():
+            verb: click.Command = getattr(import_module(f"builder.cli.{_PLACES[cmd_name]}"), cmd_name)
         return verb
 
 
@@ -44,4 +45,3 @@ def main() -> None:
     Example:
       repobuild lint && repobuild pin && repobuild matrix
     """
-    look_rarely()

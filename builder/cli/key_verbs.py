@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from builder.cli.output import command, people, print_json
-from builder.sign import ModuleCertificate, Signer, new_key, new_module_key
+from builder.sign import Signer, new_key
+from builder.sign.modules import ModuleCertificate, new_module_key
 
 
 @click.group()

@@ -20,7 +20,6 @@ from builder.cli.follow import LogFollower
 from builder.cli.progress import open_progress
 from builder.errors import InterruptedRunError, RepobuildError
 from builder.model.run import RunReport
-from builder.pipeline.event_lines import event_line
 from builder.pipeline.events import Event, Listener
 from builder.report import RunNumbers, markdown, write_metrics
 
@@ -116,6 +115,8 @@ class Watch:
     def _tell_file(self, event: Event, exit_code: int | None = None) -> None:
         if self._file is None:
             return
+        from builder.pipeline.event_lines import event_line  # noqa: PLC0415  pydantic's models, which need their time
+
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = event_line(event, run=self._run, time=now, elapsed=time.monotonic() - self._clock, exit_code=exit_code)
         self._safely("--events", lambda: self._write_line(line))

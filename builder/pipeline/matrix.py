@@ -14,9 +14,11 @@ from builder.model.cells import Action, Decision
 from builder.model.lifetimes import Webhook
 from builder.model.matrix import Chroot, Distribution
 from builder.model.planning import StreamPlan, UnitOutcome
+from builder.model.publication import Publication
 from builder.model.run import DistributionReport, RunReport
 from builder.pipeline.archives import fetch_archives
 from builder.pipeline.attestations import attestation_files
+from builder.pipeline.composed import ingredients, remember, standing
 from builder.pipeline.configure import Configuration, configure
 from builder.pipeline.events import Listener
 from builder.pipeline.gates import build_gates, build_releases
@@ -25,7 +27,7 @@ from builder.pipeline.integrity import open_signer, sign_site, told_keys
 from builder.pipeline.levels import qualify_levels
 from builder.pipeline.notify import notify
 from builder.pipeline.open_tree import look_at_all, make_open_trees
-from builder.pipeline.publish import compose, sign_artifacts, try_publish
+from builder.pipeline.publish import compose, publish_content, sign_artifacts, tell_published, tried
 from builder.pipeline.report import support_files
 from builder.pipeline.schedule import require_space_to_fetch
 from builder.pipeline.settings import Settings
@@ -236,23 +238,13 @@ def _publish(
         else:
             streams, outcomes = build_gates(shop, distribution, arch, outcomes)
             streams, outcomes = build_releases(shop, distribution, streams, outcomes)
-        signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok and is_published(o.unit)])
     except (DiskFullError, InterruptedRunError):
         raise
     except RepobuildError as exc:
         failed = DistributionReport(distribution=distribution, arch=arch, streams=(), publication=None, error=exc)
         return failed, outcomes
-    tell_lost_gpus(shop, distribution, arch, streams)
-    files = support_files(shop, distribution, arch, streams, outcomes)
-    files = (*files, *attestation_files(shop, signer, distribution, arch, streams, outcomes, signed))
-    content = compose(shop, distribution, arch, streams, outcomes, signed, files)
-    if not content.streams:
-        held = DistributionReport(distribution=distribution, arch=arch, streams=streams, publication=None)
-        return held, outcomes
-    # The repository's own release package is of another date than its drivers, which a publication's follows.
-    epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result and not o.unit.of_repository)
-    errata = plan_errata(shop.configuration.matrix, distribution, arch, streams, outcomes)
-    published = try_publish(shop, signer, content, epoch, errata)
+    make = partial(_publish_streams, shop, signer, distribution, arch, streams, outcomes)
+    published = tried(shop, f"{distribution.name}/{arch}", make)
     error = published if isinstance(published, RepobuildError) else None
     report = DistributionReport(
         distribution=distribution,
@@ -262,3 +254,31 @@ def _publish(
         error=error,
     )
     return report, outcomes
+
+
+def _publish_streams(
+    shop: Workshop,
+    signer: Signer,
+    distribution: Distribution,
+    arch: str,
+    streams: tuple[StreamPlan, ...],
+    outcomes: dict[str, UnitOutcome],
+) -> Publication | None:
+    """None where no stream carries anything."""
+    # The repository's own release package is of another date than its drivers, which a publication's follows.
+    epoch = max(o.result.source_date_epoch for o in outcomes.values() if o.ok and o.result and not o.unit.of_repository)
+    digest = ingredients(shop, signer, distribution, arch, streams, outcomes)
+    if (current := standing(shop, signer, distribution, arch, digest, epoch)) is not None:
+        tell_published(shop, current)
+        return current
+    signed = sign_artifacts(shop, signer, [o for o in outcomes.values() if o.ok and is_published(o.unit)])
+    tell_lost_gpus(shop, distribution, arch, streams)
+    files = support_files(shop, distribution, arch, streams, outcomes)
+    files = (*files, *attestation_files(shop, signer, distribution, arch, streams, outcomes, signed))
+    content = compose(shop, distribution, arch, streams, outcomes, signed, files)
+    if not content.streams:
+        return None
+    errata = plan_errata(shop.configuration.matrix, distribution, arch, streams, outcomes)
+    published = publish_content(shop, signer, content, epoch, errata)
+    remember(shop, published, digest)
+    return published

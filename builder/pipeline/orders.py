@@ -81,10 +81,12 @@ def from_message(message: object) -> tuple[str, Reply] | None:
 
 @cache
 def identity() -> str:
-    """This program: its version and a digest of its code, so that two installations of one version are told apart."""
+    """This program: its version and a digest of its code and of its pages' templates, so that two installations of one
+    version are told apart.
+    """
     digest = hashlib.sha256()
     top = Path(builder.__file__).parent
-    for path in sorted(top.rglob("*.py")):
+    for path in sorted((*top.rglob("*.py"), *(path for path in top.glob("*/templates/*") if path.is_file()))):
         digest.update(f"{path.relative_to(top)}\0".encode() + path.read_bytes() + b"\0")
     return f"{builder.__version__}+{digest.hexdigest()[:12]}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,10 +144,16 @@ def publish_content(
         other_keys=declared_keys(shop.configuration.matrix.integrity),
         former=shop.configuration.matrix.retention.former_generations,
     )
+    tell_published(shop, publication)
+    return publication
+
+
+def tell_published(shop: Workshop, publication: Publication) -> None:
+    """Say what became of a publication."""
     text = "already current" if not publication.changed else f"{publication.packages} packages"
     text += ", manifest renewed" if publication.renewed and not publication.changed else ""
+    subject = f"{publication.distribution}/{publication.arch}"
     shop.tell("publish", subject, "done", f"{text}, {publication.digest[:12]}")
-    return publication
 
 
 def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Path) -> None:
@@ -159,6 +165,8 @@ def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Pa
         )
     before = current_generation(shop.settings.repo_path, content.distribution, content.arch)
     previous = path.parent / before if before is not None else None
+    if previous is not None and not previous.is_dir():  # somebody removed it, and it is made again
+        previous = None
     proof = prove_transitions(path, previous)
     if proof.faults:
         raise PublishError(
@@ -169,17 +177,17 @@ def _check(shop: Workshop, signer: Signer, content: PublicationContent, path: Pa
     shop.tell("prove", subject, "done", f"{proof.transitions} transitions of hosts")
 
 
-def try_publish(
-    shop: Workshop, signer: Signer, content: PublicationContent, epoch: int, errata: Sequence[Advisory] = ()
-) -> Publication | RepobuildError:
-    """As ``publish_content``, with the failure of one distribution kept from harming the others.
+def tried(
+    shop: Workshop, subject: str, publish: Callable[[], Publication | None]
+) -> Publication | RepobuildError | None:
+    """What ``publish`` returns, or its failure, told: that of one distribution must not harm the others.
 
     Raises what harms them all: DiskFullError, InterruptedRunError.
     """
     try:
-        return publish_content(shop, signer, content, epoch, errata)
+        return publish()
     except (DiskFullError, InterruptedRunError):
         raise
     except RepobuildError as exc:
-        shop.tell("publish", f"{content.distribution}/{content.arch}", "failed", exc.message, code=exc.code)
+        shop.tell("publish", subject, "failed", exc.message, code=exc.code)
         return exc

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from builder.errors import SignError
 from builder.model.sources import KernelDevel
 from builder.pipeline.settings import Settings
-from builder.sign import ModuleCertificate, ModuleSigner
+
+if TYPE_CHECKING:
+    from builder.sign.modules import ModuleCertificate, ModuleSigner
 
 UNSIGNED = "unsigned"
 
@@ -25,7 +28,7 @@ class ModuleSigning:
         self._settings = settings
         self._lock = Lock()
         self._signer: ModuleSigner | None = None
-        self.certificate = None if settings.module_cert is None else ModuleCertificate.read(settings.module_cert)
+        self.certificate = None if settings.module_cert is None else _read(settings.module_cert)
 
     @property
     def identity(self) -> str:
@@ -43,6 +46,8 @@ class ModuleSigning:
             return None
         with self._lock:
             if self._signer is None:
+                from builder.sign.modules import ModuleSigner  # noqa: PLC0415  as below
+
                 key = self._settings.module_key or _beside(self._settings.module_cert)
                 self._signer = ModuleSigner.open(self.certificate, key, self._settings.module_passphrase_fd)
             return self._signer
@@ -52,6 +57,12 @@ class ModuleSigning:
         if self.certificate is not None and self.certificate.ecdsa and devel.ecdsa is False:
             return f"kernel {devel.release} cannot verify ECDSA signatures (CONFIG_CRYPTO_ECDSA is off)"
         return None
+
+
+def _read(certificate: Path) -> ModuleCertificate:
+    from builder.sign.modules import ModuleCertificate  # noqa: PLC0415  cryptography, which most runs need not
+
+    return ModuleCertificate.read(certificate)
 
 
 def _beside(certificate: Path | None) -> str:

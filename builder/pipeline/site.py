@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from builder.errors import RepobuildError
 from builder.model.cells import PackageKind
 from builder.model.planning import UnitOutcome
 from builder.pipeline.kept import kept_page
+from builder.pipeline.orders import identity
 from builder.pipeline.settings import Settings
 from builder.pipeline.workshop import Workshop
 from builder.publish import LOGS, Bytes, CurrentSupport, update_site
@@ -34,6 +36,7 @@ from builder.store import Derived, read_inputs
 NOT_PUBLISHED = "logs are not published here: repobuild why CELL shows them where it was built"
 NOT_HERE = "its log is not in the work folder that published last"
 _LOG = "build.log"
+_KIND = "site"  # what is kept of the state in which composing the files changed nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,11 @@ def write_site(settings: Settings, facts: SiteFacts | None = None, derived: Deri
     known = facts or SiteFacts()
 
     def compose(current: tuple[CurrentSupport, ...], read: Callable[[str], bytes]) -> Mapping[str, Bytes]:
-        times = read_times(read(SITE_TIMES))
+        before = {name: read(name) for name in (SITE_TIMES, SITE_DATA, SITE_PAGE)}
+        state = _state(current, known, settings, before)
+        if state is not None and derived is not None and derived.get(_KIND, [_KIND]).get(_KIND) == state:
+            return {}  # composing it of these changed nothing the last time
+        times = read_times(before[SITE_TIMES])
         for support in current:
             where = _where(support)
             times[where] = update_times(times.get(where, {}), support.document, support.made, known.built)
@@ -69,16 +76,32 @@ def write_site(settings: Settings, facts: SiteFacts | None = None, derived: Deri
         document = site_document(
             (CurrentPublication(digest=s.digest, document=s.document) for s in current),
             times,
-            place=settings.base_url or _former_place(read(SITE_DATA)),
+            place=settings.base_url or _former_place(before[SITE_DATA]),
             logs=logs,
             no_log=NOT_HERE if any(logs.values()) else NOT_PUBLISHED,
         )
         data = support_json(document)
         page = kept_page(derived, "site", data, partial(support_page, document))
         # Times first: a run that is killed in between counts no module as newer than it is.
-        return {SITE_TIMES: write_times(times), **fresh, SITE_DATA: data, SITE_PAGE: page}
+        files: dict[str, Bytes] = {SITE_TIMES: write_times(times), **fresh, SITE_DATA: data, SITE_PAGE: page}
+        if files == before and state is not None and derived is not None:
+            derived.put(_KIND, {_KIND: state})
+        return files
 
     return update_site(settings.repo_path, compose, _logs_of)
+
+
+def _state(
+    current: Iterable[CurrentSupport], known: SiteFacts, settings: Settings, before: Mapping[str, bytes]
+) -> bytes | None:
+    """A digest of all that the files are composed of, themselves among it; None where logs may be new."""
+    if known.logs:
+        return None
+    logs = sorted(path.name for path in (settings.repo_path / LOGS).glob("*"))
+    generations = [(support.digest, support.made) for support in current]
+    files = [(name, hashlib.sha256(data).digest()) for name, data in before.items()]
+    whole = (identity(), version("jinja2"), generations, settings.base_url, sorted(known.built.items()), logs, files)
+    return hashlib.sha256(repr(whole).encode()).digest()
 
 
 def _logs_of(document: Mapping[str, Any]) -> set[str]:

@@ -75,9 +75,11 @@ def run_jobs(
         shop.listener(Event(stage="build", subject=unit_id, state="queued", expected=cost.seconds))
     tasks = {i: partial(_build_and_qualify, shop, jobs[i], expected[i], check=check) for i in expected}
     away = [] if shop.farm is None else [i for i, job in jobs.items() if job.modules and work_of(shop, job) == WHOLE]
+    reused = {a.unit.id: verdict_key(a.key) for a in actions if a.decision is Decision.REUSE and a.key}
+    recorded = shop.store.ledger.verdicts(list(reused.values()), LEVEL)
     for action in actions if check else ():  # results that come from another machine were checked there only
-        if action.decision is Decision.REUSE and action.key and not _is_checked(shop, action.key):
-            tasks[action.unit.id] = partial(_reused, shop, action.unit, action.key, check=check)
+        if action.key and action.unit.id in reused and reused[action.unit.id] not in recorded:
+            tasks[action.unit.id] = partial(_reused, shop, action.unit, action.key, None, check=check)
     failures = run_all(
         tasks,
         workers=_at_once(shop, expected, away),
@@ -94,7 +96,7 @@ def run_jobs(
         if isinstance(done, UnitOutcome):
             outcomes[unit.id] = done
         elif action.decision is Decision.REUSE and action.key:
-            outcomes[unit.id] = _reused(shop, unit, action.key, check=check)
+            outcomes[unit.id] = _reused(shop, unit, action.key, recorded.get(verdict_key(action.key)), check=check)
         else:
             reason = done.message if isinstance(done, RepobuildError) else action.reason
             code = done.code if isinstance(done, RepobuildError) else None
@@ -268,13 +270,8 @@ def qualify(shop: Workshop, unit: Unit, result: BuildResult, job: Job) -> Verdic
     return verdict
 
 
-def _is_checked(shop: Workshop, key: str) -> bool:
-    return shop.store.ledger.verdict(verdict_key(key), LEVEL) is not None
-
-
-def _reused(shop: Workshop, unit: Unit, key: str, *, check: bool) -> UnitOutcome:
+def _reused(shop: Workshop, unit: Unit, key: str, recorded: str | None, *, check: bool) -> UnitOutcome:
     result = shop.store.result(key)
-    recorded = shop.store.ledger.verdict(verdict_key(key), LEVEL)
     if result is not None and recorded is None and check:
         job = make_job(shop, unit, record=False)
         verdict = qualify(shop, unit, result, job) if job is not None else None

@@ -27,6 +27,7 @@ from builder.publish.selection import select, write_selection
 from builder.publish.site import Bytes, CurrentSupport, update_site
 from builder.publish.site_integrity import SiteReport, is_site, verify_site
 from builder.publish.site_issue import issue_site
+from builder.publish.standing import let_stand
 from builder.publish.transitions import Proof, prove_transitions
 from builder.publish.tree_files import shared_rpms
 from builder.publish.unbundle import unbundle
@@ -64,6 +65,7 @@ __all__ = [
     "issue_part",
     "issue_site",
     "key_files",
+    "let_stand",
     "lifetime_of",
     "manifest_schemas",
     "open_tar",

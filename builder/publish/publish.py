@@ -16,7 +16,7 @@ from builder.model.cells import Artifact
 from builder.model.matrix import Delivery
 from builder.model.publication import Publication, PublicationContent
 from builder.publish.beside import place_release
-from builder.publish.clients import client_repository
+from builder.publish.client_files import write_client_files
 from builder.publish.content_checks import content_faults, reuse_faults
 from builder.publish.defaults import check_default
 from builder.publish.errata import updateinfo_of
@@ -29,7 +29,7 @@ from builder.publish.modulemd import modules_yaml
 from builder.publish.record import RECORD, know_record
 from builder.publish.trees import stream_rows, write_trees
 from builder.store import Derived
-from builder.store.files import sync_path, write_atomic
+from builder.store.files import sync_path
 from builder.tools.createrepo import modulemd_fault, write_metadata
 from builder.tools.gpg import fingerprint_of
 
@@ -66,7 +66,7 @@ def publish(
     repository = Repository(repo)
     with repository.writing():
         current = repository.current(content.distribution, content.arch)
-        if current is not None:
+        if current is not None and repository.place(current).is_dir():  # a lost one is made again
             check_default(content, repository.place(current))
         place = repository.place(planned.digest)
         if planned.digest != current or not place.is_dir():
@@ -76,7 +76,7 @@ def publish(
                 _build(repository, planned, sign=sign, check=check, derived=Derived() if derived is None else derived)
             elif check is not None:
                 check(place)
-        _write_client_files(repository, planned, base_url)
+        write_client_files(repository, content.module, content.distribution, content.delivery, planned.keys, base_url)
         repository.keep_reachable(content.distribution, content.arch, planned.digest, former)
         renewed = _renew(repository, planned, sign, terms)
         if planned.digest != current:
@@ -147,16 +147,6 @@ def _renew(repository: Repository, planned: _Planned, sign: Callable[[Path], byt
         sizes = {href: artifact.size for href, artifact in planned.expected.items()}
         issue(repository, *at, key=planned.key, sign=sign, terms=terms, sizes=sizes)
     return due
-
-
-def _write_client_files(repository: Repository, planned: _Planned, base_url: str | None) -> None:
-    """What a host needs before its first look: the keys and the .repo file."""
-    content, keys = planned.content, planned.keys
-    for name, data in keys.items():
-        write_atomic(repository.root / name, data)
-    url = base_url or repository.root.as_uri()
-    repo_file = client_repository(content.module, content.distribution, content.delivery, url, key_names=tuple(keys))
-    write_atomic(repository.root / f"{content.distribution}.repo", repo_file.text.encode())
 
 
 def _place(artifact: Artifact) -> str:

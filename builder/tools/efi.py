@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
-
 from builder.errors import ToolMissingError
 from builder.tools.run import run
 
@@ -37,12 +35,19 @@ def image_signers(data: bytes) -> tuple[bytes, ...]:
         while offset + 8 < end:
             length, _revision, kind = struct.unpack_from("<IHH", data, offset)
             if kind == _PKCS7:
-                signed = pkcs7.load_der_pkcs7_certificates(_one_der(data[offset + 8 : offset + length]))
-                found += [certificate.public_bytes(Encoding.DER) for certificate in signed]
+                found += _certificates(_one_der(data[offset + 8 : offset + length]))
             offset += max(8, length + -length % 8)
     except struct.error as exc:
         raise ValueError(f"its PE tables are damaged: {exc}") from exc
     return tuple(dict.fromkeys(found))
+
+
+def _certificates(signature: bytes) -> list[bytes]:
+    """DER of those in a PKCS #7 message."""
+    # Which only runs that boot modules under Secure Boot should wait for.
+    from cryptography.hazmat.primitives.serialization import Encoding, pkcs7  # noqa: PLC0415
+
+    return [found.public_bytes(Encoding.DER) for found in pkcs7.load_der_pkcs7_certificates(signature)]
 
 
 def _one_der(data: bytes) -> bytes:

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _NEW_OBJECTS = 50_000  # between two looks at the youngest
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import the program inside: it is not looked at while it comes, nor after; from then on ``look_rarely``."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        look_rarely()
+        gc.enable()
 
 
 def look_rarely() -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from builder.pack import read_modules
-from builder.sign import ModuleCertificate
+from builder.sign.modules import ModuleCertificate
 from builder.store import LOCK_FILE
 from builder.store.files import write_atomic
 from builder.store.store import KINDS

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.qualify.joined import join_package
-from builder.sign import ModuleCertificate
+from builder.sign.modules import ModuleCertificate
 from builder.tools.rpms import extract_members, file_sha256, read_header
 from builder.tools.run import Completed, run
 from tests.conftest import Job

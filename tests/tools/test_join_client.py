@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from builder.model.modules import split_signature
-from builder.sign import ModuleCertificate
+from builder.sign.modules import ModuleCertificate
 from builder.tools.openssl import cms_fault
 from builder.tools.rpms import extract_members
 from builder.tools.run import run

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builder.errors import SignError, ToolMissingError
-from builder.sign import ModuleCertificate, ModuleSigner, new_module_key
+from builder.sign.modules import ModuleCertificate, ModuleSigner, new_module_key
 from builder.tools.openssl import cms_fault
 from builder.tools.run import run
 from tests.descriptors import fd_of

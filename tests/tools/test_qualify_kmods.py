@@ -11,7 +11,7 @@ import pytest
 from builder.model.cells import Verdict
 from builder.model.matrix import Flavor
 from builder.qualify import qualify_kmod
-from builder.sign import ModuleCertificate, ModuleSigner, new_module_key
+from builder.sign.modules import ModuleCertificate, ModuleSigner, new_module_key
 from tests.golden import sample
 from tests.need import need
 from tests.tools.fake_trees import KERNEL_SYMBOLS, crcs, symvers

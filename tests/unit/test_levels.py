@@ -16,7 +16,7 @@ from builder.model.sources import KernelDevel
 from builder.pipeline.settings import Settings
 from builder.pipeline.signing import UNSIGNED, ModuleSigning
 from builder.plan.levels import required_level
-from builder.sign import new_module_key
+from builder.sign.modules import new_module_key
 from tests.golden import sample
 
 GOOD = Path(__file__).parent.parent / "assets/config/good"

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from builder.errors import SignError
 from builder.model.modules import MARKER, JoinRow, join_list, read_join_list, signature_tail, split_signature
-from builder.sign import ModuleCertificate, ModuleSigner, new_module_key
+from builder.sign.modules import ModuleCertificate, ModuleSigner, new_module_key
 from builder.tools.openssl import cms_fault
 from builder.tools.run import run
 from tests.descriptors import fd_of

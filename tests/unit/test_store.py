@@ -98,6 +98,16 @@ def test_serials_rise_with_new_content_and_stay_with_the_same(tmp_path: Path) ->
         assert store.serials.serial("s", "new") == 4
 
 
+def test_verdicts_of_many_results_are_found_at_once(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        for number in range(0, 1200, 2):
+            store.ledger.record_verdict(f"key {number}", "static", ok=True, document=f"document {number}")
+        store.ledger.record_verdict("key 1", "boot", ok=True, document="of another level")
+        found = store.ledger.verdicts([f"key {number}" for number in range(1300)], "static")
+        assert found == {f"key {number}": f"document {number}" for number in range(0, 1200, 2)}
+        assert store.ledger.verdicts([], "static") == {}
+
+
 def test_a_failure_is_forgotten_when_the_unit_is_built(tmp_path: Path) -> None:
     failure = Failure(
         unit_id="scope", key="k0", stage="build", code="build", message="no", details=("line",), log=None, happened=1.0

@@ -96,6 +96,21 @@ def test_a_terminal_gets_the_table_and_the_rest_one_line_an_event() -> None:
     assert "↻ build     r535@k1 attempt 1 of 5: lost; again in 1 s" in on_terminal.getvalue()
 
 
+def test_what_is_reused_in_a_row_is_one_line_where_no_terminal_is() -> None:
+    plain, lines = console()
+    progress = PlainProgress(plain)
+    with progress:
+        for subject in ("r535@k1", "r535@k2", "r535@k3"):
+            progress(event(subject, "reused"))
+        progress(event("r550@k1", "done", text="2 RPMs"))
+        progress(event("r550@k2", "reused"))
+    assert [line.partition("] ")[2] for line in lines.getvalue().splitlines()] == [
+        "r535@k1 and 2 more: build reused",
+        "r550@k1: build done: 2 RPMs",
+        "r550@k2: build reused",
+    ]
+
+
 def test_every_line_of_a_log_is_shown_once_with_its_cell(tmp_path: Path) -> None:
     log, shown = tmp_path / "build.log", []
     log.touch()

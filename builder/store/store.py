@@ -135,8 +135,10 @@ class Store:
             remove_tree(leftover)
         known = self.ledger.result_keys()
         self.ledger.adopt_removed(read_serials(self.work))
-        for folder in sorted((self.work / "store/results").iterdir()):
-            if folder.name not in known and (folder / RESULT_FILE).is_file():
+        top = self.work / "store/results"
+        for name in sorted(set(os.listdir(top)) - known):  # noqa: PTH208  as names: there are thousands
+            folder = top / name
+            if (folder / RESULT_FILE).is_file():
                 result = read_result(folder)
                 finished = (folder / RESULT_FILE).stat().st_mtime
                 self.ledger.record_result(result.key, result.unit_id, result.seconds, finished)

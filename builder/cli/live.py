@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from builder.cli.together import Together
 from builder.pipeline.events import Event
 from builder.tools.run import tail
 
@@ -101,6 +102,7 @@ class LiveTable:
 
     def __init__(self, console: Console) -> None:
         self._board = Board()
+        self._together = Together()
         self._lock = Lock()
         self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -109,11 +111,15 @@ class LiveTable:
         """Show what changed; what has ended, a warning and a failed attempt scroll by."""
         with self._lock:
             self._board.take(event)
-        if event.state in _MARKS:
-            took = f" [dim]{event.seconds:.1f} s[/]" if event.seconds is not None else ""
-            text = f" [dim]{escape(event.text)}[/]" if event.text else ""
-            mark = _MARKS[event.state]
-            self._console.print(f"{mark} {event.stage:<9} [bold]{escape(event.subject)}[/]{text}{took}")
+            told = self._together.take(event) if event.state in _MARKS else []
+        for one in told:
+            self._scroll(one)
+
+    def _scroll(self, event: Event) -> None:
+        took = f" [dim]{event.seconds:.1f} s[/]" if event.seconds is not None else ""
+        text = f" [dim]{escape(event.text)}[/]" if event.text else ""
+        mark = _MARKS[event.state]
+        self._console.print(f"{mark} {event.stage:<9} [bold]{escape(event.subject)}[/]{text}{took}")
 
     def show_line(self, subject: str, line: str) -> None:
         """A line of a subject's log."""
@@ -124,6 +130,8 @@ class LiveTable:
         return self
 
     def __exit__(self, *_args: object) -> None:
+        for one in self._together.rest():
+            self._scroll(one)
         self._live.stop()
 
     def _render(self) -> RenderableType:

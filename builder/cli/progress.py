@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from threading import Lock
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.control import strip_control_codes
 
 from builder.cli.live import LiveTable
+from builder.cli.together import Together
 from builder.pipeline.events import Event
 
 _SILENT = ("progress", "queued", "log")  # for the table, and for programs
@@ -23,32 +23,21 @@ class PlainProgress:
         self._console = console
         self._lock = Lock()
         self._started = time.monotonic()
-        self._reused: list[Event] = []  # told together
+        self._together = Together()
 
     def __call__(self, event: Event, /) -> None:
         """Print one line, but for what only a table can show."""
         if event.state in _SILENT:
             return
         with self._lock:
-            if event.state == "reused":
-                self._reused.append(event)
-            else:
-                self._tell_reused()
-                self._print(self._line(event))
+            for told in self._together.take(event):
+                self._tell(told)
 
-    def _line(self, event: Event) -> str:
+    def _tell(self, event: Event) -> None:
         took = f" ({event.seconds:.1f} s)" if event.seconds is not None else ""
         text = f": {event.text}" if event.text else ""
         clock = time.monotonic() - self._started
-        return f"[{clock:7.1f}] {event.subject}: {event.stage} {event.state}{text}{took}"
-
-    def _tell_reused(self) -> None:
-        known, self._reused = self._reused, []
-        if len(known) > 1:
-            first = known[0]
-            self._print(self._line(replace(first, subject=f"{first.subject} and {len(known) - 1} more")))
-        elif known:
-            self._print(self._line(known[0]))
+        self._print(f"[{clock:7.1f}] {event.subject}: {event.stage} {event.state}{text}{took}")
 
     def show_line(self, subject: str, line: str) -> None:
         """A line of a subject's log."""
@@ -66,7 +55,8 @@ class PlainProgress:
     def __exit__(self, *_args: object) -> None:
         """Tell what is not told yet."""
         with self._lock:
-            self._tell_reused()
+            for told in self._together.rest():
+                self._tell(told)
 
 
 class Progress(Protocol):

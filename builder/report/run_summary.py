@@ -12,6 +12,8 @@ from builder.model.cells import Action, Decision, PackageKind
 from builder.model.planning import UnitOutcome
 from builder.model.run import DistributionReport, RunReport
 
+_FEW = 10  # kernels that are told one by one, whatever became of their cells
+
 
 class State(StrEnum):
     """Where a cell stands at the end of a run, worst last."""
@@ -72,13 +74,19 @@ def _state(outcome: UnitOutcome, action: Action | None) -> State:
 
 
 def count_lines(report: RunReport) -> list[str]:
-    """``branch <name> <counts>`` and ``kernel <distribution> <release> <counts>``, sorted; none without cells."""
+    """``branch <name> <counts>`` and ``kernel <distribution> <release> <counts>``, sorted; none without cells.
+
+    Many kernels of which every cell was reused are one line together.
+    """
     cells = cell_lines(report)
+    kernels = dict(_grouped(cells, "kernel"))
+    quiet = [name for name, group in kernels.items() if all(cell.state is State.REUSED for cell in group)]
+    unchanged = [cell for name in quiet for cell in kernels.pop(name)] if len(quiet) > _FEW else []
     lines = []
-    for title, groups in (("branch", _grouped(cells, "branch")), ("kernel", _grouped(cells, "kernel"))):
+    for title, groups in (("branch", _grouped(cells, "branch")), ("kernel", kernels)):
         width = max((len(name) for name in groups), default=0)
         lines += [f"{title} {name:<{width}}  {_counts(group)}" for name, group in groups.items()]
-    return lines
+    return [*lines, *([f"{len(quiet)} kernels with nothing new  {_counts(unchanged)}"] if unchanged else [])]
 
 
 def _grouped(cells: Sequence[CellLine], by: str) -> Mapping[str, list[CellLine]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -96,19 +97,20 @@ def test_a_terminal_gets_the_table_and_the_rest_one_line_an_event() -> None:
     assert "↻ build     r535@k1 attempt 1 of 5: lost; again in 1 s" in on_terminal.getvalue()
 
 
-def test_what_is_reused_in_a_row_is_one_line_where_no_terminal_is() -> None:
-    plain, lines = console()
-    progress = PlainProgress(plain)
-    with progress:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_is_reused_in_a_row_is_one_line(*, terminal: bool) -> None:
+    out, lines = console(terminal=terminal)
+    with open_progress(out) as progress:
         for subject in ("r535@k1", "r535@k2", "r535@k3"):
             progress(event(subject, "reused"))
+        progress(event("r550@k1", "queued", expected=5.0))
         progress(event("r550@k1", "done", text="2 RPMs"))
         progress(event("r550@k2", "reused"))
-    assert [line.partition("] ")[2] for line in lines.getvalue().splitlines()] == [
-        "r535@k1 and 2 more: build reused",
-        "r550@k1: build done: 2 RPMs",
-        "r550@k2: build reused",
-    ]
+    text = lines.getvalue()
+    assert "r535@k2" not in text
+    first, second, third = (text.index(words) for words in ("r535@k1 and 2 more", "r550@k1", "r550@k2"))
+    assert first < second < third
+    assert text.count("reused" if not terminal else "↺") == 2
 
 
 def test_every_line_of_a_log_is_shown_once_with_its_cell(tmp_path: Path) -> None:
@@ -164,6 +166,23 @@ def test_the_end_counts_by_branch_and_by_kernel() -> None:
         f"kernel el9 {k427}  1 built, 1 failed (build)",
         f"kernel el9 {k503}  1 blocked",
     ]
+
+
+def test_many_kernels_with_nothing_new_are_one_line() -> None:
+    told = report()
+    more = [replace(sample.K427, release=f"5.14.0-{number}.x86_64") for number in range(11)]
+    units = [kmod_unit(sample.cell(kernel, driver)) for kernel in more for driver in (sample.D535, sample.D550)]
+    reused = tuple(Action(unit=unit, decision=Decision.REUSE, reason="why") for unit in units)
+    idle = tuple(outcome(unit, "reused", result=object()) for unit in units)
+    both = replace(told, actions=(*told.actions, *reused), outcomes=(*told.outcomes, *idle))
+    assert count_lines(both) == [
+        "branch r535-open  1 built, 11 reused",
+        "branch r550-open  11 reused, 1 blocked, 1 failed (build)",
+        *count_lines(told)[2:],
+        "11 kernels with nothing new  22 reused",
+    ]
+    few = replace(told, outcomes=idle[:4], actions=reused[:4])
+    assert [line.partition("  ")[2] for line in count_lines(few)] == ["2 reused"] * 4
 
 
 def test_the_markdown_summary_is_a_table_and_what_failed() -> None:

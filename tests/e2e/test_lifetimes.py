@@ -31,8 +31,11 @@ def updateinfo(job: Job) -> str:
 
 
 def files(job: Job) -> dict[Path, int]:
-    """Every file of the publications and the store with its time, but for what is remembered of such files."""
-    found = (path for top in (job.repo, job.work / "store") for path in top.rglob("*") if path.stem != "derived")
+    """Every file of the publications and the store with its time, but for what is remembered of such files, and for
+    locks of roots: these are the same files in every job they are linked into, and others build meanwhile.
+    """
+    found = (path for top in (job.repo, job.work / "store") for path in top.rglob("*"))
+    found = (path for path in found if path.stem != "derived" and path.suffix != ".lock")
     return {path: path.lstat().st_mtime_ns for path in found if path.is_symlink() or path.is_file()}
 
 

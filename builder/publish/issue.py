@@ -40,6 +40,24 @@ def is_due(repository: Repository, distribution: str, arch: str, digest: str, ke
     return left * RENEW < terms.lifetime or left > terms.lifetime or manifest.sequence < terms.sequence
 
 
+def renew(
+    repository: Repository,
+    distribution: str,
+    arch: str,
+    digest: str,
+    *,
+    key: str,
+    sign: Sign,
+    terms: Terms,
+    sizes: Mapping[str, int] | None = None,
+) -> bool:
+    """``issue`` where that ``is_due``; True where it was."""
+    due = is_due(repository, distribution, arch, digest, key, terms)
+    if due:
+        issue(repository, distribution, arch, digest, key=key, sign=sign, terms=terms, sizes=sizes)
+    return due
+
+
 def issue(
     repository: Repository,
     distribution: str,

@@ -22,7 +22,7 @@ from builder.publish.defaults import check_default
 from builder.publish.errata import updateinfo_of
 from builder.publish.generations import FORMER_GENERATIONS, Repository
 from builder.publish.in_flight import former_files
-from builder.publish.issue import is_due, issue
+from builder.publish.issue import renew
 from builder.publish.key_files import check_key, key_files
 from builder.publish.manifest import Terms
 from builder.publish.modulemd import modules_yaml
@@ -78,7 +78,9 @@ def publish(
                 check(place)
         write_client_files(repository, content.module, content.distribution, content.delivery, planned.keys, base_url)
         repository.keep_reachable(content.distribution, content.arch, planned.digest, former)
-        renewed = _renew(repository, planned, sign, terms)
+        sizes = {href: artifact.size for href, artifact in planned.expected.items()}
+        at = (content.distribution, content.arch, planned.digest)
+        renewed = renew(repository, *at, key=planned.key, sign=sign, terms=terms, sizes=sizes)
         if planned.digest != current:
             repository.switch(content.distribution, content.arch, planned.digest)
         return Publication(
@@ -137,16 +139,6 @@ def _planned(content: PublicationContent, public_key: bytes, other_keys: Sequenc
         record=record,
         digest=hashlib.sha256(record).hexdigest(),
     )
-
-
-def _renew(repository: Repository, planned: _Planned, sign: Callable[[Path], bytes], terms: Terms) -> bool:
-    """Give the generation that is to be current a manifest where it needs one; True where it did."""
-    at = (planned.content.distribution, planned.content.arch, planned.digest)
-    due = is_due(repository, *at, planned.key, terms)
-    if due:
-        sizes = {href: artifact.size for href, artifact in planned.expected.items()}
-        issue(repository, *at, key=planned.key, sign=sign, terms=terms, sizes=sizes)
-    return due
 
 
 def _place(artifact: Artifact) -> str:

@@ -9,7 +9,7 @@ from builder.model.matrix import Delivery
 from builder.model.publication import Publication
 from builder.publish.client_files import write_client_files
 from builder.publish.generations import Repository
-from builder.publish.issue import is_due, issue
+from builder.publish.issue import renew
 from builder.publish.key_files import key_files
 from builder.publish.manifest import Terms
 from builder.tools.gpg import fingerprint_of
@@ -43,9 +43,7 @@ def let_stand(
             return None
         write_client_files(repository, module, distribution, delivery, key_files(public_key, other_keys), base_url)
         key = fingerprint_of(public_key)
-        due = is_due(repository, distribution, arch, digest, key, terms)
-        if due:
-            issue(repository, distribution, arch, digest, key=key, sign=sign, terms=terms)
+        renewed = renew(repository, distribution, arch, digest, key=key, sign=sign, terms=terms)
         return Publication(
             digest=digest,
             distribution=distribution,
@@ -54,5 +52,5 @@ def let_stand(
             current=repository.current_link(distribution, arch),
             packages=packages,
             changed=False,
-            renewed=due,
+            renewed=renewed,
         )

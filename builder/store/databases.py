@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import DiskFullError, StoreError
 
+_BATCH = 500  # keys a question: below SQLite's limit of parameters in every version
 _ROOM = 64 << 10  # bytes: SQLite's shared memory alone takes half of it
 # What it says where a file beside the database cannot grow; the first means it by itself (sqlite.org/rescode.html).
 _NO_ROOM = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+
+
+def asked(keys: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Keys, as many as one question takes, each time with its marks: ``?,?,?``."""
+    for start in range(0, len(keys), _BATCH):
+        some = keys[start : start + _BATCH]
+        yield ",".join("?" * len(some)), some
 
 
 @contextmanager

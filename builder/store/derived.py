@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from builder.store.databases import asked
+
 _SCHEMA = 1
 _TABLE = """
 CREATE TABLE IF NOT EXISTS derived (
     kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (kind, key));
 """
-_BATCH = 500  # keys a question: below SQLite's limit of parameters in every version
 
 
 class Derived:
@@ -52,9 +53,7 @@ class Derived:
             return {}
 
     def _rows(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[str, bytes, bytes]]:
-        for start in range(0, len(keys), _BATCH):
-            some = keys[start : start + _BATCH]
-            marks = ",".join("?" * len(some))
+        for marks, some in asked(keys):
             question = f"SELECT key, value, digest FROM derived WHERE kind = ? AND key IN ({marks})"  # noqa: S608
             yield from self._db.execute(question, (kind, *some))
 

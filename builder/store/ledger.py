@@ -10,11 +10,10 @@ from pathlib import Path
 from threading import RLock
 
 from builder.errors import StoreError
-from builder.store.databases import told
+from builder.store.databases import asked, told
 from builder.store.history import TABLES, History
 
 SCHEMA = 1
-_BATCH = 500  # keys a question: below SQLite's limit of parameters in every version
 _TABLES = """
 CREATE TABLE IF NOT EXISTS results (
     key TEXT PRIMARY KEY, unit_id TEXT NOT NULL, seconds REAL NOT NULL, finished REAL NOT NULL);
@@ -163,9 +162,7 @@ class Ledger:
     def verdicts(self, keys: Sequence[str], level: str) -> dict[str, str]:
         """As ``verdict``, of many at once: documents by key, without those that were not checked."""
         found: dict[str, str] = {}
-        for start in range(0, len(keys), _BATCH):
-            some = keys[start : start + _BATCH]
-            marks = ",".join("?" * len(some))
+        for marks, some in asked(keys):
             question = f"SELECT key, document FROM verdicts WHERE level = ? AND key IN ({marks})"  # noqa: S608
             with self._lock:
                 found.update(self._db.execute(question, (level, *some)))

@@ -3,9 +3,10 @@
 specs/nvidia-conftest-cache.sh writes and reads the answers inside a buildroot and knows each by the digest of all that
 can change it, so a wrong or missing file costs time and never changes a byte: it is no part of any key.
 
-Layout: ``store/conftest/<devel sha256>.answers``. First line the format; then a block for each toolchain and state of
-the kernel's headers, and one for each toolchain's flags, those merged last first: a line ``identity <digest>``, and
-``<question> <0|1>`` lines: a digest, or a Makefile's words as the shim encodes them.
+Layout: ``store/conftest/<devel sha256>.answers``, and ``flags`` beside them for all kernels: what Makefiles ask follows
+from the compiler alone. First line the format; then a block for each toolchain (and state of the kernel's headers),
+those merged last first: a line ``identity <digest>``, and ``<question> <0|1>`` lines: a digest, or a Makefile's words as
+the shim encodes them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.errors import StoreError
@@ -25,7 +26,8 @@ from builder.store.files import os_failure, sync_path
 from builder.store.store import Store
 
 FORMAT = "repobuild-conftest 1"
-_BLOCKS = 8  # remembered of a kernel: two for each toolchain
+_FLAGS = "flags"
+_BLOCKS = {True: 16, False: 8}  # toolchains remembered: of all kernels together, and of one
 _IDENTITY = re.compile(r"identity (?P<digest>[0-9a-f]{64})")
 _ANSWER = re.compile(r'(?P<question>[0-9a-f]{64}|[A-Za-z0-9_.,/+"@-]+@D[A-Z]+") (?P<status>[01])')
 _Blocks = dict[str, dict[str, str]]  # by identity: status by question
@@ -36,11 +38,11 @@ def answers_source(store: Store, devel_sha256: str, folder: Path) -> SourceFile:
 
     An empty file when nothing is known: the spec names it either way.
     """
-    try:
-        data = _place(store, devel_sha256).read_bytes()
-    except FileNotFoundError:
-        data = b""
-    return write_answers(folder, data)
+    lines: list[bytes] = []
+    for place in (_place(store, _FLAGS), _place(store, f"{devel_sha256}.answers")):
+        with suppress(FileNotFoundError):
+            lines += place.read_bytes().splitlines(keepends=True)[1 if lines else 0 :]
+    return write_answers(folder, b"".join(lines))
 
 
 def write_answers(folder: Path, data: bytes) -> SourceFile:
@@ -54,30 +56,39 @@ def write_answers(folder: Path, data: bytes) -> SourceFile:
 
 
 def merge_answers(store: Store, devel_sha256: str, data: bytes) -> int:
-    """Add the answers that a build used to those of its kernel; returns how many were new.
+    """Add the answers that a build used to those of its kernel and its compiler; returns how many were new.
 
     Whole or not at all, whatever else merges or reads at the time. A question with two answers is forgotten. Raises
     StoreError for what the shim did not write, DiskFullError.
     """
     new = _parse(data, "the answers that the build left")
-    place = _place(store, devel_sha256)
-    try:
-        place.parent.mkdir(exist_ok=True)
-        with _locked(place.parent):
-            old = _read(place)
-            merged, added = _merge(old, new)
-            if list(merged.items()) != list(old.items()):  # the order counts, too
-                _write(store, place, merged)
-    except OSError as exc:
-        raise os_failure(exc, place) from exc
-    return added
+    total = 0
+    for name, of_flags in ((_FLAGS, True), (f"{devel_sha256}.answers", False)):
+        some = {identity: answers for identity, answers in new.items() if _are_flags(answers) is of_flags}
+        place = _place(store, name)
+        try:
+            place.parent.mkdir(exist_ok=True)
+            with _locked(place.parent):
+                old = _read(place)
+                merged, added = _merge(old, some, _BLOCKS[of_flags])
+                if list(merged.items()) != list(old.items()):  # the order counts, too
+                    _write(store, place, merged)
+        except OSError as exc:
+            raise os_failure(exc, place) from exc
+        total += added
+    return total
 
 
-def _place(store: Store, devel_sha256: str) -> Path:
-    return store.work / "store/conftest" / f"{devel_sha256}.answers"
+def _place(store: Store, name: str) -> Path:
+    return store.work / "store/conftest" / name
 
 
-def _merge(old: Mapping[str, Mapping[str, str]], new: _Blocks) -> tuple[_Blocks, int]:
+def _are_flags(answers: Mapping[str, str]) -> bool:
+    """Did Makefiles ask this? Their questions are words, conftest's are digests."""
+    return any("@" in question for question in answers)
+
+
+def _merge(old: Mapping[str, Mapping[str, str]], new: _Blocks, kept: int) -> tuple[_Blocks, int]:
     merged: _Blocks = {}
     added = 0
     for identity, answers in new.items():
@@ -86,7 +97,7 @@ def _merge(old: Mapping[str, Mapping[str, str]], new: _Blocks) -> tuple[_Blocks,
         added += len(answers.keys() - known.keys())
         merged[identity] = {q: s for q, s in (known | answers).items() if q not in contradicted}
     merged |= {identity: dict(known) for identity, known in old.items() if identity not in merged}
-    return dict(list(merged.items())[:_BLOCKS]), added
+    return dict(list(merged.items())[:kept]), added
 
 
 def _read(place: Path) -> _Blocks:

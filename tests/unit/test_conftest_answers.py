@@ -68,13 +68,19 @@ def test_a_question_with_two_answers_is_forgotten(tmp_path: Path) -> None:
         assert known(store, tmp_path) == left({2: 0, 3: 0}).decode()
 
 
-def test_what_makefiles_asked_is_kept_beside_what_conftest_asked(tmp_path: Path) -> None:
+def test_what_makefiles_asked_is_kept_for_all_kernels_beside_what_conftest_asked_of_one(tmp_path: Path) -> None:
     words = 'gcc-12@S-Werror@S-falign-jumps@E1@S-c@S-x@Sc@S/dev/null@S-o@S"@DTMP"'
     flags = f"{FORMAT}\nidentity {7:064x}\n{words} 0\n"
+    more = words.replace("jumps", "loops")
     with Store.open(tmp_path / "work") as store:
         merge_answers(store, KERNEL, left({1: 0}))
         assert merge_answers(store, KERNEL, flags.encode()) == 1
         assert known(store, tmp_path) == flags + left({1: 0}).decode().partition("\n")[2]
+        assert known(store, tmp_path, OTHER_KERNEL) == flags
+        both = left({2: 0}) + flags.encode().partition(b"\n")[2] + f"{more} 0\n".encode()
+        assert merge_answers(store, OTHER_KERNEL, both) == 2
+        assert known(store, tmp_path).splitlines()[2:4] == [f"{words} 0", f"{more} 0"]
+        assert known(store, tmp_path, OTHER_KERNEL).endswith(left({2: 0}).decode().partition("\n")[2])
         for odd in ("$(shell id)", "a@Sb=c", words.replace("@S-c", " -c")):
             with pytest.raises(StoreError, match="no answer of conftest"):
                 merge_answers(store, KERNEL, f"{FORMAT}\nidentity {7:064x}\n{odd} 0\n".encode())

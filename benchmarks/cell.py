@@ -24,7 +24,7 @@ from builder.build.job import BuildJob
 from builder.model.cells import PackageKind
 from builder.model.modules import BuiltModules
 from builder.model.naming import CONFTEST_ANSWERS
-from builder.pack import pack_modules, unpack_module
+from builder.pack import pack_modules, read_compiled, unpack_modules
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.modules import packed_sources, rpmbuild
@@ -122,13 +122,15 @@ def _cell_side(shop: Workshop, job: Job, answers: bytes) -> Side:
         with clock.timed():
             rpm = _compile(shop, job, answers, folder / "compile")
             jobs = shop.settings.make_jobs
-            packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, folder / "packed", jobs)
+            packed = pack_modules(
+                read_compiled(rpm, MODULES_FOLDER, cell.driver.modules), objects, folder / "packed", jobs
+            )
             built = BuiltModules(key=key, unit_id=job.unit.scope, folder=folder / "packed", modules=packed, seconds=0.0)
             spec = replace(job.spec, sources=packed_sources(shop, job, built, folder / "parts"))
             rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, folder / "pack")
         for module in packed:
             against = next((o.path for o in objects if o.sha256 == module.object_sha256), None)
-            image = unpack_module(module.path, against, folder)
+            (image,) = unpack_modules([module.path], against, folder)
             (folder / f"modules/{module.name}.ko").write_bytes(image)
         return describe(sorted((folder / "modules").iterdir()))
 
@@ -209,6 +211,7 @@ def _plain(job: Job, folder: Path, memory: int) -> float:
         source_date_epoch=job.sources.source_date_epoch,
         timeout=_TIMEOUT,
         jobs=processors(),
+        network=False,
     )
     return plain_make(inner, make, folder)
 

@@ -22,7 +22,7 @@ from benchmarks.harness import Benchmark, BenchmarkError, Clock, Side, Sides, Ta
 from benchmarks.lab import lab, make_settings
 from builder.build import make_srpm
 from builder.model.cells import PackageKind
-from builder.pack import read_modules, unpack_module
+from builder.pack import read_modules, unpack_modules
 from builder.pipeline.events import ignore
 from builder.pipeline.matrix import open_workshop
 from builder.pipeline.settings import Settings
@@ -201,7 +201,8 @@ def _compiled(settings: Settings, folder: Path) -> list[str]:
             objects = objects_of(unit.cell, job.sources)
             for module in read_modules(at).modules:
                 against = next((o.path for o in objects if o.sha256 == module.object_sha256), None)
-                (images / f"{module.name}.ko").write_bytes(unpack_module(module.path, against, folder))
+                (image,) = unpack_modules([module.path], against, folder)
+                (images / f"{module.name}.ko").write_bytes(image)
             said += describe(sorted(images.iterdir()))
     return said
 

@@ -83,6 +83,7 @@ class ChrootBuilder:
         with self._store.tmp() as tmp:
             work = tmp / "work"
             work.mkdir()
+            network = not is_local(request.buildroot.chroot)
             job = BuildJob(
                 subject=request.unit_id,
                 chroot=request.buildroot.chroot,
@@ -95,10 +96,10 @@ class ChrootBuilder:
                 source_date_epoch=request.source_date_epoch,
                 timeout=request.timeout + _GRACE,
                 jobs=request.jobs,
+                network=network,
             )
-            local = is_local(request.buildroot.chroot)
             try:
-                _run_inside("build", job, tmp, network=not local, timeout=request.timeout)
+                _run_inside("build", job, tmp, network=network, timeout=request.timeout)
             except ToolTimeoutError as exc:
                 log = request.resultdir / "build.log"
                 raise BuildTimeoutError(

@@ -63,11 +63,11 @@ class _Build:
             "TZ": "UTC",
             "SOURCE_DATE_EPOCH": str(self.job.source_date_epoch),
             "RPM_BUILD_NCPUS": str(self.job.jobs),
+            "OMP_WAIT_POLICY": "PASSIVE",  # rpmbuild's threads turn in circles for work that has ended
         }
-        words = ["unshare", "-n", "--", "setpriv", "--no-new-privs"]
-        words += ["chroot", f"--userspec={UID}:{UID}", "--groups=", str(self.root)]
-        words += ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in environment.items())]
-        return run([*words, *argv], timeout=self.job.timeout, log=log).stdout
+        words = ["unshare", "-n", "--"] if self.job.network else []
+        words += ["setpriv", "--no-new-privs", "chroot", f"--userspec={UID}:{UID}", "--groups=", str(self.root)]
+        return run([*words, *argv], timeout=self.job.timeout, env=environment, log=log).stdout
 
     def prepare(self) -> None:
         """Where the build writes, and in it the user's home with the build folder."""

@@ -58,6 +58,7 @@ class BuildJob:
     source_date_epoch: int  # seconds
     timeout: float  # seconds, for each step
     jobs: int
+    network: bool  # do the namespaces reach one? dnf does then, a build never
 
 
 def write_job(job: RootJob | BuildJob, path: Path) -> None:

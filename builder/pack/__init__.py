@@ -3,10 +3,19 @@
 from builder.pack.modules import (
     MODULES_FILE,
     pack_modules,
+    read_compiled,
     read_modules,
-    unpack_module,
+    unpack_modules,
     write_modules,
     write_parts,
 )
 
-__all__ = ["MODULES_FILE", "pack_modules", "read_modules", "unpack_module", "write_modules", "write_parts"]
+__all__ = [
+    "MODULES_FILE",
+    "pack_modules",
+    "read_compiled",
+    "read_modules",
+    "unpack_modules",
+    "write_modules",
+    "write_parts",
+]

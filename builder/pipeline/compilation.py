@@ -14,10 +14,9 @@ from builder.model.matrix import Distribution
 from builder.model.modules import BuiltModules
 from builder.model.naming import CONFTEST_ANSWERS
 from builder.model.sources import BuildRequest, Buildroot, KernelObject, SpecFile
-from builder.pack import pack_modules, write_modules
+from builder.pack import pack_modules, read_compiled, write_modules
 from builder.render import MODULES_FOLDER
 from builder.store import Store, answers_source, merge_answers
-from builder.tools.rpms import extract_members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,18 +93,13 @@ def compile_into(folder: Path, store: Store, builder: Builder, what: Compilation
         rpms = [rpm for rpm in resultdir.glob("*.rpm") if not rpm.name.endswith(".src.rpm")]
         if len(rpms) != 1:
             raise BuildError(f"{what.build.unit_id}: the compilation left {len(rpms)} packages, one is expected")
-        packed = pack_modules(rpms[0], MODULES_FOLDER, what.modules, what.objects, folder, what.build.jobs)
+        images = read_compiled(rpms[0], MODULES_FOLDER, what.modules, (CONFTEST_ANSWERS,))
+        answers = images.pop(CONFTEST_ANSWERS, b"")
+        packed = pack_modules(images, what.objects, folder, what.build.jobs)
         for log in resultdir.glob("*.log"):
             log.rename(folder / log.name)
-        _remember_answers(store, what.devel_sha256, rpms[0])
+        with suppress(StoreError):  # what was asked of this kernel, for the next driver; a build is as good without
+            merge_answers(store, what.devel_sha256, answers)
     built = BuiltModules(key=what.key, unit_id=what.scope, folder=folder, modules=packed, seconds=round(seconds, 1))
     write_modules(built, folder)
     return built
-
-
-def _remember_answers(store: Store, devel_sha256: str, rpm: Path) -> None:
-    """Keep what conftest asked of this kernel for the next driver; a build is as good without."""
-    member = f"{MODULES_FOLDER}/{CONFTEST_ANSWERS}"
-    answers = extract_members(rpm, (member,)).get(member, b"")
-    with suppress(StoreError):
-        merge_answers(store, devel_sha256, answers)

@@ -12,7 +12,7 @@ from builder.errors import RepobuildError, SelectionError, VerifyError
 from builder.model.cells import BuildResult, Unit
 from builder.model.modules import BuiltModules, PackedModule
 from builder.model.sources import KernelObject
-from builder.pack import pack_modules, unpack_module
+from builder.pack import pack_modules, read_compiled, unpack_modules
 from builder.pipeline.events import Listener
 from builder.pipeline.hermetic import Former, find_former, hermetic
 from builder.pipeline.matrix import open_workshop
@@ -121,7 +121,7 @@ def _compare(
         spec = replace(modules.spec, sources=(*modules.spec.sources, nothing))
         resultdir, seconds = rpmbuild(shop, job.unit, spec, job.buildroot, job.sources, tmp / "compile")
         (rpm,) = (p for p in resultdir.glob("*.rpm") if not p.name.endswith(".src.rpm"))
-        packed = pack_modules(rpm, MODULES_FOLDER, cell.driver.modules, objects, tmp / "packed")
+        packed = pack_modules(read_compiled(rpm, MODULES_FOLDER, cell.driver.modules), objects, tmp / "packed")
         found = {f"{m.name}.ko": m.sha256 for m in packed}
         faults = list(_root_differences(built.folder, resultdir)) if locked else []
         faults += [
@@ -154,7 +154,7 @@ def _differences(old: PackedModule, new: PackedModule, objects: tuple[KernelObje
         return
     against = next((o.path for o in objects if o.sha256 == old.object_sha256), None)
     yield f"{old.name}.ko: {old.sha256} before, {new.sha256} now"
-    before, now = (unpack_module(m.path, against, tmp) for m in (old, new))
+    before, now = unpack_modules((old.path, new.path), against, tmp)
     yield from (f"{old.name}.ko: {line}" for line in section_differences(before, now))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.errors import ToolError, ToolMissingError
 from builder.model.modules import MARKER, JoinRow, read_join_list
 from builder.tools.rpms import extract_members, read_header
-from builder.tools.zstd import unpack_file
+from builder.tools.zstd import unpack_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def _join(row: JoinRow, payload: Mapping[str, bytes], parts: str, objects: Mappi
             raise ValueError(f"{against.name} is damaged")
     packed_file, plain = tmp / f"{row.module}.ko.zst", tmp / f"{row.module}.ko"
     packed_file.write_bytes(packed)
-    unpack_file(packed_file, plain, against)
+    unpack_files([(packed_file, plain)], against)
     image = plain.read_bytes()
     if row.signed:
         image += payload.get(f"{parts}/{row.module}.ko.sig", b"")

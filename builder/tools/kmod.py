@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.errors import ToolError
 from builder.model import modules
-from builder.tools.zstd import unpack_file
+from builder.tools.zstd import unpack_files
 
 
 def read_module_file(path: Path) -> bytes:
@@ -25,7 +25,7 @@ def read_module_file(path: Path) -> bytes:
         return path.read_bytes()
     with tempfile.TemporaryDirectory(prefix="repobuild-zstd-") as tmp:
         plain = Path(tmp, "module.ko")
-        unpack_file(path, plain, None)
+        unpack_files([(path, plain)], None)
         return plain.read_bytes()
 
 

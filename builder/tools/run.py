@@ -13,7 +13,6 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -149,7 +148,7 @@ def run(
     started = time.monotonic()
     with ExitStack() as stack:
         out, err = _outputs(stack, log)
-        source = stack.enter_context(tempfile.TemporaryFile()) if stdin is not None else None
+        source = stack.enter_context(_in_memory("stdin")) if stdin is not None else None
         if source is not None and stdin is not None:
             source.write(stdin)
             source.seek(0)
@@ -173,10 +172,15 @@ def _die_with_parent() -> tuple[str, ...]:
 
 def _outputs(stack: ExitStack, log: Path | None) -> tuple[IO[bytes], IO[bytes]]:
     if log is None:
-        return stack.enter_context(tempfile.TemporaryFile()), stack.enter_context(tempfile.TemporaryFile())
+        return stack.enter_context(_in_memory("stdout")), stack.enter_context(_in_memory("stderr"))
     log.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(log.open("ab"))
     return file, file
+
+
+def _in_memory(name: str) -> IO[bytes]:
+    """A file without a name (memfd_create(2)): what is short, and read as a whole."""
+    return os.fdopen(os.memfd_create(name), "w+b")
 
 
 def _start(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -28,36 +31,55 @@ def version() -> str:
     return ".".join(found.groups())
 
 
-def pack_file(plain: Path, packed: Path, against: Path | None) -> None:
-    """Write ``packed``; the same bytes for the same input and zstd version. ``against`` is needed again to unpack.
+def pack_files(files: Sequence[tuple[Path, Path]], against: Path | None) -> None:
+    """Write the second of each pair from the first; the same bytes for the same input and zstd version.
 
-    An object file's relocation tables are arranged first, so zstd alone does not give it back: ``unpack_file`` does.
+    ``against`` is needed again to unpack. An object file's relocation tables are arranged first, so zstd alone does not
+    give it back: ``unpack_files`` does. Raises ToolError.
     """
     version()
-    arranged = arrange(plain.read_bytes())
-    if arranged is not None:
-        rearranged = packed.with_name(f"{packed.name}.arranged")
-        rearranged.write_bytes(arranged)
-        try:
-            _compress(rearranged, packed, against)
-        finally:
-            rearranged.unlink()
-        packed.write_bytes(_ARRANGED + packed.read_bytes())
-    else:
-        _compress(plain, packed, against)
+    how = [_LEVEL_ALONE] if against is None else [_LEVEL_AGAINST_OBJECT, *_against(against)]
+    with _scratch(files) as tmp:
+        plains = [tmp / f"{number}-{packed.stem}" for number, (_, packed) in enumerate(files)]
+        arranged = []
+        for file, (plain, _) in zip(plains, files, strict=True):
+            data = arrange(plain.read_bytes())
+            arranged.append(data is not None)
+            if data is None:
+                file.symlink_to(plain.absolute())
+            else:
+                file.write_bytes(data)
+        for some in _at_once(plains, against):
+            run(["zstd", "-q", "-T1", "--check", *how, "-f", *some], timeout=_TIMEOUT)
+        for file, (_, packed), mark in zip(plains, files, arranged, strict=True):
+            made = file.with_name(f"{file.name}.zst")
+            if mark:
+                packed.write_bytes(_ARRANGED + made.read_bytes())
+            else:
+                made.replace(packed)
 
 
-def _compress(plain: Path, packed: Path, against: Path | None) -> None:
-    how = [_LEVEL_ALONE] if against is None else [_LEVEL_AGAINST_OBJECT, _WINDOW, f"--patch-from={against}"]
-    run(["zstd", "-q", "-T1", "--check", *how, "-f", plain, "-o", packed], timeout=_TIMEOUT)
+def unpack_files(files: Sequence[tuple[Path, Path]], against: Path | None) -> None:
+    """Undo ``pack_files``: write the second of each pair from the first.
+
+    Raises ToolError for a damaged file and for another ``against`` than it was packed with.
+    """
+    with _scratch(files) as tmp:
+        sources = [tmp / f"{number}-{packed.stem}.zst" for number, (packed, _) in enumerate(files)]
+        for file, (packed, _) in zip(sources, files, strict=True):
+            file.symlink_to(packed.absolute())
+        for some in _at_once(sources, against):
+            done = run(["zstd", "-q", "-d", *_against(against), "-f", *some], timeout=_TIMEOUT, ok=(0, 1))
+            if done.returncode:
+                said = done.stderr.strip().replace(f"{tmp}/", "")
+                names = ", ".join(packed.name for packed, _ in files)
+                raise ToolError(f"{names}: zstd cannot unpack it: {said}")
+        for file, (packed, plain) in zip(sources, files, strict=True):
+            file.with_suffix("").replace(plain)
+            _restore(packed, plain)
 
 
-def unpack_file(packed: Path, plain: Path, against: Path | None) -> None:
-    """Undo ``pack_file``; raises ToolError for a damaged file and for another ``against`` than it was packed with."""
-    how = [] if against is None else [_WINDOW, f"--patch-from={against}"]
-    done = run(["zstd", "-q", "-d", *how, "-f", packed, "-o", plain], timeout=_TIMEOUT, ok=(0, 1))
-    if done.returncode:
-        raise ToolError(f"{packed.name}: zstd cannot unpack it: {done.stderr.strip()}")
+def _restore(packed: Path, plain: Path) -> None:
     with packed.open("rb") as file:
         arranged = file.read(len(_ARRANGED)) == _ARRANGED
     if arranged:
@@ -65,3 +87,19 @@ def unpack_file(packed: Path, plain: Path, against: Path | None) -> None:
             plain.write_bytes(restore(plain.read_bytes()))
         except ValueError as exc:
             raise ToolError(f"{packed.name}: cannot be unpacked: {exc}") from exc
+
+
+def _against(against: Path | None) -> list[str]:
+    return [] if against is None else [_WINDOW, f"--patch-from={against.absolute()}"]
+
+
+def _at_once(files: Sequence[Path], against: Path | None) -> list[Sequence[Path]]:
+    """What one process is given: all, unless there is an object, which zstd takes with one file only."""
+    return [files] if against is None else [[file] for file in files]
+
+
+@contextmanager
+def _scratch(files: Sequence[tuple[Path, Path]]) -> Iterator[Path]:
+    """A folder on the disk that is written to: zstd names what it makes of several files after them."""
+    with tempfile.TemporaryDirectory(prefix=".zstd-", dir=files[0][1].parent) as tmp:
+        yield Path(tmp)

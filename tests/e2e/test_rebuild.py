@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from builder.pack import read_modules, unpack_module, write_modules
+from builder.pack import read_modules, unpack_modules, write_modules
 from builder.tools.rpms import file_sha256
-from builder.tools.zstd import pack_file
+from builder.tools.zstd import pack_files
 from tests.conftest import Job
 
 DRIVER = "550.163.01"
@@ -55,10 +55,10 @@ def plant(job: Job, name: str, old: bytes, new: bytes) -> None:
     own.rename(folder)
     built = read_modules(folder)
     (module,) = [m for m in built.modules if m.name == name]
-    image = unpack_module(module.path, None, job.work)
+    (image,) = unpack_modules([module.path], None, job.work)
     assert image.count(old) == 1
     plain = job.work / "altered"
     plain.write_bytes(image.replace(old, new))
-    pack_file(plain, module.path, None)
+    pack_files([(plain, module.path)], None)
     altered = replace(module, sha256=file_sha256(plain))
     write_modules(replace(built, modules=tuple(altered if m is module else m for m in built.modules)), folder)

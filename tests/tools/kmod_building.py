@@ -11,7 +11,7 @@ from builder.model.matrix import Driver, Flavor, Kernel
 from builder.model.modules import BuiltModules
 from builder.model.naming import objects_folder
 from builder.model.sources import DriverSources, KernelObject, SpecFile
-from builder.pack import pack_modules, write_parts
+from builder.pack import pack_modules, read_compiled, write_parts
 from builder.render import MODULES_FOLDER, objects_of, render_kmod, render_modules
 from builder.store import write_answers
 from builder.tools.rpms import file_sha256
@@ -99,7 +99,7 @@ def _packed(
     parts = folder / "parts"
     parts.mkdir(exist_ok=True)
     objects = objects_of(cell, sources)
-    packed = pack_modules(compiled, MODULES_FOLDER, cell.driver.modules, objects, parts)
+    packed = pack_modules(read_compiled(compiled, MODULES_FOLDER, cell.driver.modules), objects, parts)
     built = BuiltModules(key="0", unit_id="x", folder=parts, modules=packed, seconds=0)
     files = write_parts(built, objects, objects_folder(cell.driver, cell.flavor), sign, parts)
     if spoil is not None:

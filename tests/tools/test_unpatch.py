@@ -12,7 +12,7 @@ import pytest
 
 from builder.render.templates import template_folder
 from builder.tools.run import Completed, run
-from builder.tools.zstd import pack_file, unpack_file
+from builder.tools.zstd import pack_files, unpack_files
 from tests.elf_tables import SHT_RELA, elf_file, module_with_tables
 from tests.need import need, need_header
 
@@ -46,7 +46,7 @@ def work(tmp_path: Path) -> Path:
     """object, module and the patch between them."""
     (tmp_path / "object").write_bytes(OBJECT)
     (tmp_path / "module").write_bytes(MODULE)
-    pack_file(tmp_path / "module", tmp_path / "patch", tmp_path / "object")
+    pack_files([(tmp_path / "module", tmp_path / "patch")], tmp_path / "object")
     return tmp_path
 
 
@@ -81,7 +81,7 @@ def test_patches_of_every_level_are_restored(level: str, decoder: Path, work: Pa
 
 
 def test_a_module_without_an_object_is_restored(decoder: Path, work: Path) -> None:
-    pack_file(work / "module", work / "alone", None)
+    pack_files([(work / "module", work / "alone")], None)
     unpatch(decoder, work / "alone", "-", work / "out")
     assert (work / "out").read_bytes() == MODULE
     assert "Dictionary" in refused(decoder, work / "patch", "-") or "corruption" in refused(
@@ -92,7 +92,7 @@ def test_a_module_without_an_object_is_restored(decoder: Path, work: Path) -> No
 @pytest.mark.parametrize("size", [1, 2, 100, 131072, 131073])
 def test_sizes_around_a_block_are_restored(size: int, decoder: Path, work: Path) -> None:
     (work / "module").write_bytes(MODULE[:size])
-    pack_file(work / "module", work / "patch", work / "object")
+    pack_files([(work / "module", work / "patch")], work / "object")
     unpatch(decoder, work / "patch", work / "object", work / "out")
     assert (work / "out").read_bytes() == MODULE[:size]
 
@@ -201,20 +201,20 @@ def test_relocation_tables_are_restored_and_pack_small(against: str | None, deco
     image = module_with_tables()
     (work / "module").write_bytes(image)
     run(["zstd", "-q", "-19", "-f", work / "module", "-o", work / "as-it-is"], timeout=120)
-    pack_file(work / "module", work / "patch", work / against if against else None)
+    pack_files([(work / "module", work / "patch")], work / against if against else None)
     assert (work / "patch").read_bytes().startswith(ARRANGED)
     assert (work / "patch").stat().st_size * 2 < (work / "as-it-is").stat().st_size
     assert not list(work.glob("*.arranged"))
     unpatch(decoder, work / "patch", work / against if against else "-", work / "out")
     assert (work / "out").read_bytes() == image
-    unpack_file(work / "patch", work / "by-the-builder", work / against if against else None)
+    unpack_files([(work / "patch", work / "by-the-builder")], work / against if against else None)
     assert (work / "by-the-builder").read_bytes() == image
 
 
 def test_one_flipped_byte_of_a_module_with_tables_restores_nothing_else(decoder: Path, work: Path) -> None:
     image = module_with_tables()
     (work / "module").write_bytes(image)
-    pack_file(work / "module", work / "patch", None)
+    pack_files([(work / "module", work / "patch")], None)
     whole = (work / "patch").read_bytes()
     for offset in range(0, len(whole), max(1, len(whole) // 60)):
         altered = bytearray(whole)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,13 +26,14 @@ from builder.errors import (
 from builder.model.matrix import Chroot
 from builder.model.sources import BuildRequest, Buildroot
 from builder.store import Store
-from builder.tools.confine import namespaces
+from builder.tools.fork_server import ForkServer
 from builder.tools.repomd import is_local
-from builder.tools.run import run, tail, which
+from builder.tools.run import tail, which
 
 FORMAT = 1  # of base roots; a new number makes all of them again
 _ROOT_TIMEOUT = 3600.0  # seconds: downloads included
 _GRACE = 60.0  # seconds beyond the build's own timeout for setting up and collecting
+_inside = ForkServer("builder.build.inner")  # one of this process, whoever builds in it
 _TOOLS = ("unshare", "setpriv", "chroot", "dnf", "rpm")
 
 
@@ -140,9 +140,8 @@ def _run_inside(verb: str, job: RootJob | BuildJob, tmp: Path, *, network: bool,
     path = tmp / "job.json"
     log = tmp / "inner.log"
     write_job(job, path)
-    argv = [*namespaces(network=network), sys.executable, "-I", "-m", "builder.build.inner", verb, str(path)]
     try:
-        run(argv, timeout=timeout, log=log)
+        _inside.run([verb, str(path)], network=network, timeout=timeout, log=log)
     except (ToolTimeoutError, ToolMissingError):
         raise
     except ToolError as exc:

@@ -1,4 +1,4 @@
-"""What runs inside a buildroot's namespaces, as process 1 of them: ``python -m builder.build.inner root|build JOB``.
+"""What runs inside a buildroot's namespaces, as process 1 of them; this module is the server that forks it.
 
 All mounts, and every process that a build starts, end with this process. Failures go to ``<JOB>.failure``.
 """
@@ -15,11 +15,15 @@ from builder.build.failures import is_full
 from builder.build.inner_build import build
 from builder.build.job import FULL, read_build_job, read_root_job, write_failure
 from builder.errors import RepobuildError
+from builder.tools.fork_server import serve
 from builder.tools.rpmbuild import BUILD_HOST
 
 
 def main(argv: list[str]) -> int:
-    """Do one job; 0 when it is done, 1 when its failure was written, FULL where the disk has no room for that."""
+    """Do one job, ``root JOB`` or ``build JOB``.
+
+    0 when it is done, 1 when its failure was written, FULL where the disk has no room for that.
+    """
     verb, name = argv
     path = Path(name)
     # Process 1 ignores signals it has no handler for; leaving at once lets the kernel end everything else.
@@ -54,4 +58,4 @@ def _tell(failure: RepobuildError, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    serve(int(sys.argv[1]), main)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,15 @@ from pydantic import TypeAdapter
 
 from builder.errors import DiskFullError, QualifyError, RepobuildError, ToolError, ToolMissingError, ToolTimeoutError
 from builder.model.matrix import Chroot, Kernel
-from builder.tools.confine import namespaces
+from builder.tools.fork_server import ForkServer
 from builder.tools.repomd import is_local
 from builder.tools.rpmbuild import dbpath
 from builder.tools.rpms import read_header
-from builder.tools.run import run, tail, which
+from builder.tools.run import tail, which
 
 # What the initramfs takes its programs from, beside the kernel.
 _PACKAGES = ("kmod", "bash", "/usr/bin/dmesg", "/usr/bin/mount")
+_inside = ForkServer("builder.qualify.inner")
 _TOOLS = ("unshare", "setpriv", "dnf", "rpm")
 _UNREACHABLE = ("Failed to download metadata", "Cannot download", "Curl error", "Could not resolve host")
 _RPM_LOG = "var/log/dnf.rpm.log"  # of the root: dnf tells of scriptlets, and what they print, nowhere else
@@ -86,9 +86,8 @@ def make_install_root(
     )
     path = root.parent / f".{root.name}-job.json"
     path.write_bytes(TypeAdapter(RootJob).dump_json(job))
-    argv = [*namespaces(network=not is_local(chroot)), sys.executable, "-I", "-m", "builder.qualify.inner", str(path)]
     try:
-        run(argv, timeout=timeout, log=log)
+        _inside.run([str(path)], network=not is_local(chroot), timeout=timeout, log=log)
     except (ToolMissingError, ToolTimeoutError, DiskFullError):
         raise
     except ToolError as exc:

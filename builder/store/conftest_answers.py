@@ -5,8 +5,8 @@ can change it, so a wrong or missing file costs time and never changes a byte: i
 
 Layout: ``store/conftest/<devel sha256>.answers``, and ``flags`` beside them for all kernels: what Makefiles ask follows
 from the compiler alone. First line the format; then a block for each toolchain (and state of the kernel's headers),
-those merged last first: a line ``identity <digest>``, and ``<question> <0|1>`` lines: a digest, or a Makefile's words as
-the shim encodes them.
+those merged last first: a line ``identity <digest>``, and ``<question> <0|1>`` lines: a digest, or a Makefile's words
+as the shim encodes them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""mount(2) and what goes with it, for code that runs inside a private mount namespace.
+"""mount(2) and what goes with it, for code that makes, or runs inside, private namespaces.
 
 Raw system calls instead of mount(8): no process for each of a dozen mounts, and sources given as open descriptors
 (``/proc/self/fd/N``) are not resolved to paths that an earlier mount has hidden.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,17 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
 MS_BIND = 4096
+_MS_REC = 16384
+_MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+# <linux/sched.h>
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUTS = 0x04000000
+_CLONE_NEWIPC = 0x08000000
+_CLONE_NEWPID = 0x20000000
+_CLONE_NEWNET = 0x40000000
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -88,8 +98,34 @@ def api_filesystems(root: Path) -> None:
     (dev / "ptmx").symlink_to("pts/ptmx")
 
 
+def private_namespaces(*, network: bool) -> None:
+    """unshare(2) of mounts, ipc, hostname and, unless ``network``, network; the next child is process 1 of new pids.
+
+    What ``builder.tools.confine.namespaces`` is for another program. Raises OSError.
+    """
+    flags = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | (0 if network else _CLONE_NEWNET)
+    if _libc.unshare(flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"new namespaces: {os.strerror(number)}")
+    mount("none", Path("/"), flags=_MS_REC | _MS_PRIVATE)
+
+
+def own_proc() -> None:
+    """The /proc of this process's own pid namespace, in its own mount namespace; raises OSError."""
+    mount("proc", Path("/proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def die_with_parent() -> None:
+    """SIGKILL when the thread that forked this process ends (prctl(2)); raises OSError."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def forbid_new_privileges() -> None:
     """No setuid program and no file capability gives this process or its children more than they have (prctl(2))."""
-    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

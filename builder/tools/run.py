@@ -14,13 +14,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Event, Lock
-from typing import IO
+from typing import IO, Protocol
 
 from builder.errors import (
     DiskFullError,
@@ -34,10 +34,25 @@ from builder.tools.packages import package_hint
 from builder.tools.supervise import Supervision, current, family
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.5  # seconds between two looks at the memory of a task; the first comes sooner
 
-_live: set[subprocess.Popen[bytes]] = set()
+
+class Running(Protocol):
+    """A process that was started and is watched over. Methods may be called from any thread."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is no other process's until ``wait`` has returned."""
+
+    def wait(self, timeout: float) -> int:
+        """Exit code, -N for signal N; raises TimeoutError after so many seconds."""
+
+    def kill(self, grace: float) -> None:
+        """End it with all that it started: after so many seconds to do so by itself, where it can."""
+
+
+_live: set[Running] = set()
 _live_lock = Lock()
 _cancelled = Event()
 
@@ -63,7 +78,7 @@ def cancel_all() -> None:
     with _live_lock:
         live = list(_live)
     for process in live:
-        _kill(process, grace=0.0)
+        process.kill(0.0)
 
 
 def reset_cancelled() -> None:
@@ -78,7 +93,7 @@ def stop(task: Supervision) -> None:
     with _live_lock:
         live = [process for process in _live if process.pid in mine]
     for process in live:
-        _kill(process, grace=0.0)
+        process.kill(0.0)
 
 
 def check_stopped(what: str) -> None:
@@ -136,23 +151,41 @@ def run(
     calls shortens the timeout.
     """
     words = tuple(str(word) for word in argv)
+    program = words[0] if "/" in words[0] else str(which(words[0]) or "")
+
+    def start(out: IO[bytes], err: IO[bytes]) -> Running:
+        if not program:
+            raise ToolMissingError(f"{words[0]} is not installed", hint=package_hint(words[0]))
+        argv = (*_die_with_parent(), program, *words[1:])
+        return _Child(spawn(argv, cwd=cwd, env=env, stdin=stdin, stdout=out, stderr=err, pass_fds=pass_fds))
+
+    return watch(words, start, timeout=timeout, log=log, ok=ok)
+
+
+def watch(
+    words: tuple[str, ...],
+    start: Callable[[IO[bytes], IO[bytes]], Running],
+    *,
+    timeout: float,
+    log: Path | None = None,
+    ok: Collection[int] = (0,),
+) -> Completed:
+    """See a process to its end that ``start`` starts with these as its stdout and stderr; raises what ``run`` raises.
+
+    ``words`` are what it is called in errors.
+    """
     check_stopped(f"{words[0]}: not started")
     task = current()
     left = task.left() if task else None
     if left == 0.0:
         raise ToolTimeoutError(f"{words[0]}: not started, the time for all of it is over")
     timeout = timeout if left is None else min(timeout, left)
-    program = words[0] if "/" in words[0] else str(which(words[0]) or "")
-    if not program:
-        raise ToolMissingError(f"{words[0]} is not installed", hint=package_hint(words[0]))
     started = time.monotonic()
     with ExitStack() as stack:
         out, err = _outputs(stack, log)
-        source = stack.enter_context(_in_memory("stdin")) if stdin is not None else None
-        if source is not None and stdin is not None:
-            source.write(stdin)
-            source.seek(0)
-        process = _start((*_die_with_parent(), program, *words[1:]), cwd, env, source, out, err, pass_fds)
+        process = start(out, err)
+        with _live_lock:
+            _live.add(process)
         returncode = _wait(process, timeout, words, log, task)
         stdout, stderr = ("", "") if log else (_read(out), _read(err))
     seconds = time.monotonic() - started
@@ -172,62 +205,64 @@ def _die_with_parent() -> tuple[str, ...]:
 
 def _outputs(stack: ExitStack, log: Path | None) -> tuple[IO[bytes], IO[bytes]]:
     if log is None:
-        return stack.enter_context(_in_memory("stdout")), stack.enter_context(_in_memory("stderr"))
+        return stack.enter_context(in_memory("stdout")), stack.enter_context(in_memory("stderr"))
     log.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(log.open("ab"))
     return file, file
 
 
-def _in_memory(name: str) -> IO[bytes]:
+def in_memory(name: str) -> IO[bytes]:
     """A file without a name (memfd_create(2)): what is short, and read as a whole."""
     return os.fdopen(os.memfd_create(name), "w+b")
 
 
-def _start(
-    argv: tuple[str, ...],
-    cwd: Path | None,
-    env: Mapping[str, str] | None,
-    stdin: IO[bytes] | None,
-    out: IO[bytes],
-    err: IO[bytes],
-    pass_fds: tuple[int, ...],
+def spawn(
+    argv: Sequence[str],
+    *,
+    stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own and leave it to the caller; see ``run``. Raises ToolMissingError."""
     clean = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/nonexistent", **(env or {})}
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=clean,
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-            pass_fds=pass_fds,
-        )
-    except FileNotFoundError as exc:
-        raise ToolMissingError(f"{argv[-1]}: cannot be started: {exc}") from exc
-    with _live_lock:
-        _live.add(process)
-    return process
+    with ExitStack() as stack:
+        source = stack.enter_context(in_memory("stdin")) if stdin is not None else None
+        if source is not None and stdin is not None:
+            source.write(stdin)
+            source.seek(0)
+        try:
+            return subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=clean,
+                stdin=source or subprocess.DEVNULL,
+                stdout=stdout or subprocess.DEVNULL,
+                stderr=stderr or subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+        except FileNotFoundError as exc:
+            raise ToolMissingError(f"{argv[-1]}: cannot be started: {exc}") from exc
 
 
-def _wait(
-    process: subprocess.Popen[bytes], timeout: float, words: tuple[str, ...], log: Path | None, task: Supervision | None
-) -> int:
+def _wait(process: Running, timeout: float, words: tuple[str, ...], log: Path | None, task: Supervision | None) -> int:
     try:
         if task is None:
-            return _wait_for(process, timeout)
+            return process.wait(timeout)
         task.add(process.pid)
         return _wait_watching(process, timeout, task)
-    except subprocess.TimeoutExpired as exc:
-        _kill(process, grace=_KILL_GRACE)
+    except TimeoutError as exc:
+        _end(process, KILL_GRACE)
         raise ToolTimeoutError(
             f"{words[0]} ran longer than {timeout:g} s and was killed",
             details=tail(log) if log else (),
             log=log,
         ) from exc
     except BaseException:
-        _kill(process, grace=0.0)
+        _end(process, 0.0)
         raise
     finally:
         with _live_lock:
@@ -236,50 +271,70 @@ def _wait(
             task.remove(process.pid)
 
 
-def _wait_watching(process: subprocess.Popen[bytes], timeout: float, task: Supervision) -> int:
-    """Wait, with a look at the task's memory now and then; raises subprocess.TimeoutExpired."""
+def _end(process: Running, grace: float) -> None:
+    process.kill(grace)
+    with suppress(TimeoutError):
+        process.wait(KILL_GRACE)
+
+
+def _wait_watching(process: Running, timeout: float, task: Supervision) -> int:
+    """Wait, with a look at the task's memory now and then; raises TimeoutError."""
     until, between = time.monotonic() + timeout, _LOOK / 8
     while True:
         left = until - time.monotonic()
         if task.stopped.is_set():  # it was just being started when its task was stopped
-            _kill(process, grace=0.0)
+            process.kill(0.0)
         try:
-            return _wait_for(process, max(0.0, min(between, left)))
-        except subprocess.TimeoutExpired:
+            return process.wait(max(0.0, min(between, left)))
+        except TimeoutError:
             if left <= between:
                 raise
         task.measure()
         between = min(_LOOK, between * 2)
 
 
-def _wait_for(process: subprocess.Popen[bytes], timeout: float) -> int:
-    """``Popen.wait``, but woken when the process ends: that one looks every 50 ms, longer than most programs run."""
-    try:
-        fd = os.pidfd_open(process.pid)
-    except OSError:  # Linux before 5.3, or somebody has waited for it already
-        return process.wait(timeout)
-    try:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            raise subprocess.TimeoutExpired(process.args, timeout)
-    finally:
-        os.close(fd)
-    return process.wait()
+class _Child:
+    """A child of this process, the leader of a group."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def wait(self, timeout: float) -> int:
+        """``Popen.wait``, but woken when it ends: that one looks every 50 ms, longer than most programs run."""
+        try:
+            fd = os.pidfd_open(self.pid)
+        except OSError:  # Linux before 5.3, or somebody has waited for it already
+            try:
+                return self._process.wait(timeout)
+            except subprocess.TimeoutExpired as exc:
+                raise TimeoutError from exc
+        try:
+            if not wait_readable(fd, timeout):
+                raise TimeoutError
+        finally:
+            os.close(fd)
+        return self._process.wait()
+
+    def kill(self, grace: float) -> None:
+        """End the group and whatever else is below its leader, such as what made a session of its own."""
+        below = _handles(family(self.pid)[1:])
+        for number in (signal.SIGTERM, signal.SIGKILL) if grace else (signal.SIGKILL,):
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=grace or KILL_GRACE)
+        for handle in below:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
 
 
-def _kill(process: subprocess.Popen[bytes], *, grace: float) -> None:
-    """End a process group and whatever else is below its leader, such as what made a session of its own."""
-    below = _handles(family(process.pid)[1:])
-    for number in (signal.SIGTERM, signal.SIGKILL) if grace else (signal.SIGKILL,):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=grace or _KILL_GRACE)
-    for handle in below:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        os.close(handle)
+def wait_readable(fd: int, timeout: float) -> bool:
+    """Is something to be read from it within so many seconds (the end counts)?"""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
 
 
 def _handles(pids: Collection[int]) -> list[int]:

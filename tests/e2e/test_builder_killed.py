@@ -35,7 +35,8 @@ def builders(work: Path) -> dict[int, int]:
     found = {}
     for pid, (parent, _birth) in processes().items():
         words = words_of(pid)
-        chroot = words[1:4] == [b"-I", b"-m", b"builder.build.inner"] and words[5].startswith(bytes(work))
+        # Its server, its keeper and itself have one command line; it and its keeper write to its log.
+        chroot = words[1:4] == [b"-I", b"-m", b"builder.build.inner"] and writes_below(work, pid, parent)
         around = words_of(parent)
         mock = around[0].endswith(b"unshare") and any(
             w.startswith(bytes(work)) and w.endswith(b"/mock") for w in around
@@ -51,6 +52,14 @@ def words_of(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return [b""]
+
+
+def writes_below(work: Path, *pids: int) -> bool:
+    """Do all of these processes have a file below a work folder as their stdout?"""
+    try:
+        return all(Path(f"/proc/{pid}/fd/1").readlink().is_relative_to(work) for pid in pids)
+    except OSError:
+        return False
 
 
 def next_builder(work: Path, known: set[int], process: subprocess.Popen[bytes]) -> int:

@@ -144,7 +144,7 @@ def _running(work: Path, started: dict[int, str]) -> list[str]:
     for pid, (_parent, birth) in processes().items():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            places = [str(Path(f"/proc/{pid}/{name}").readlink()) for name in ("root", "cwd")]
+            places = [str(Path(f"/proc/{pid}/{name}").readlink()) for name in ("root", "cwd", "fd/1", "fd/2")]
         except OSError:
             continue
         if started.get(pid) == birth or str(work) in words or any(p.startswith(str(work)) for p in places):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from builder.model.matrix import Chroot
@@ -25,8 +26,12 @@ def read_installed(folder: Path) -> dict[str, str | None]:
 
     None where a list (of mock, as earlier versions kept it) has no MD5. Raises OSError where there is no list.
     """
+    return _read_list((folder / _INSTALLED).read_text())
+
+
+def _read_list(text: str) -> dict[str, str | None]:
     found = {}
-    for line in (folder / _INSTALLED).read_text().splitlines():
+    for line in text.splitlines():
         name, *words = line.split()
         if not name.startswith("gpg-pubkey-"):
             found[name.replace("-0:", "-")] = next((word for word in words if _MD5.fullmatch(word)), None)
@@ -41,9 +46,15 @@ def write_root_lock(folder: Path, chroot: Chroot, solved: Sequence[LockedRpm]) -
     """
     if not (folder / _INSTALLED).is_file() or not solved:
         return
+    (folder / LOCK_FILE).write_text(_lock((folder / _INSTALLED).read_text(), chroot, tuple(solved)))
+
+
+@lru_cache(maxsize=16)
+def _lock(installed: str, chroot: Chroot, solved: tuple[LockedRpm, ...]) -> str:
+    """The lock as text; all cells of a kernel have the same."""
     known = {package.nevra: package for package in solved}
     rpms = []
-    for nevra, md5 in read_installed(folder).items():
+    for nevra, md5 in _read_list(installed).items():
         found = known.get(nevra)
         package, evr, arch = _split(nevra)
         rpms.append(
@@ -63,7 +74,7 @@ def write_root_lock(folder: Path, chroot: Chroot, solved: Sequence[LockedRpm]) -
         "buildroot": {"rpms": sorted(rpms, key=lambda rpm: (str(rpm["name"]), str(rpm["arch"])))},
         "config": {"target_arch": chroot.arch, "macros": {f"%{name}": value for name, value in chroot.macros}},
     }
-    (folder / LOCK_FILE).write_text(json.dumps(document, indent=4, sort_keys=True) + "\n")
+    return json.dumps(document, indent=4, sort_keys=True) + "\n"
 
 
 def read_root_lock(folder: Path) -> tuple[LockedRpm, ...] | None:

@@ -199,6 +199,8 @@ def watch(
 
 @cache
 def _die_with_parent() -> tuple[str, ...]:
+    if os.getpid() == 1:  # of a pid namespace, which ends with this process anyway
+        return ()
     setpriv = which("setpriv")
     return (str(setpriv), "--pdeathsig", "KILL", "--") if setpriv else ()
 

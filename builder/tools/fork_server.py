@@ -4,7 +4,8 @@
 when it is first needed and ends with the caller, whose end of their socket then closes. For each piece of work it forks
 a keeper, which has a socket to the caller of its own: there it tells its number, and how the work ended; when that
 socket closes before, because the caller is dead or wants no more of it, the keeper kills the work. The work itself is
-process 1 of its namespaces, so that all mounts and processes end with it, and it dies with its keeper.
+process 1 of its pid namespace and alone in the others, so that all mounts and processes end with it; it dies with its
+keeper.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from threading import Lock
 from typing import IO, NoReturn
 
 from builder.errors import ToolError
-from builder.tools.mounts import die_with_parent, own_proc, private_namespaces
+from builder.tools.mounts import die_with_parent, pids_for_child, private_namespaces
 from builder.tools.run import KILL_GRACE, Completed, Running, in_memory, spawn, wait_readable, watch
 
 _STARTED_WITHIN = 60.0  # seconds: a machine that is busy starts a keeper late
@@ -167,7 +168,7 @@ def _keep(told: dict[str, object], handles: Sequence[int], main: Callable[[list[
 def _in_namespaces(told: dict[str, object], caller: socket.socket, main: Callable[[list[str]], int]) -> int:
     """Exit code of the work, -N for signal N."""
     try:
-        private_namespaces(network=bool(told["network"]))
+        pids_for_child()
     except OSError:
         _complain()
         return 1
@@ -176,7 +177,7 @@ def _in_namespaces(told: dict[str, object], caller: socket.socket, main: Callabl
     if pid == 0:
         os.close(lives)
         caller.close()
-        _work(told["words"], main)
+        _work(told, main)
     os.close(ends)
     poll = select.poll()
     for fd in (lives, caller.fileno()):
@@ -187,11 +188,12 @@ def _in_namespaces(told: dict[str, object], caller: socket.socket, main: Callabl
     return os.waitstatus_to_exitcode(status)
 
 
-def _work(words: object, main: Callable[[list[str]], int]) -> NoReturn:
+def _work(told: dict[str, object], main: Callable[[list[str]], int]) -> NoReturn:
     code = 1
     try:
         die_with_parent()
-        own_proc()
+        private_namespaces(network=bool(told["network"]))
+        words = told["words"]
         assert isinstance(words, list)  # noqa: S101
         code = main(words)
         sys.stdout.flush()

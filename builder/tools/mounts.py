@@ -98,21 +98,25 @@ def api_filesystems(root: Path) -> None:
     (dev / "ptmx").symlink_to("pts/ptmx")
 
 
-def private_namespaces(*, network: bool) -> None:
-    """unshare(2) of mounts, ipc, hostname and, unless ``network``, network; the next child is process 1 of new pids.
+def pids_for_child() -> None:
+    """The next child is process 1 of a pid namespace of its own (unshare(2)); raises OSError."""
+    _unshare(_CLONE_NEWPID)
 
-    What ``builder.tools.confine.namespaces`` is for another program. Raises OSError.
+
+def private_namespaces(*, network: bool) -> None:
+    """Mounts, ipc, hostname and, unless ``network``, network of one's own, and the /proc of one's own pids.
+
+    With ``pids_for_child`` what ``builder.tools.confine.namespaces`` is for another program. Raises OSError.
     """
-    flags = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID | (0 if network else _CLONE_NEWNET)
+    _unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | (0 if network else _CLONE_NEWNET))
+    mount("none", Path("/"), flags=_MS_REC | _MS_PRIVATE)
+    mount("proc", Path("/proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _unshare(flags: int) -> None:
     if _libc.unshare(flags) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"new namespaces: {os.strerror(number)}")
-    mount("none", Path("/"), flags=_MS_REC | _MS_PRIVATE)
-
-
-def own_proc() -> None:
-    """The /proc of this process's own pid namespace, in its own mount namespace; raises OSError."""
-    mount("proc", Path("/proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def die_with_parent() -> None:

@@ -23,7 +23,7 @@ from tests.tools.qualifying import (
     make_kmod,
     planted,
 )
-from tests.tools.test_build_killed import kill_when, mounts_below, processes
+from tests.tools.test_build_killed import kill_when, mounts_below, processes, soon_nothing_mounted
 
 pytest_plugins = ["tests.tools.qualify_site"]  # its fixture ``site`` is one for all files
 
@@ -168,4 +168,4 @@ def test_a_killed_installation_leaves_no_process_and_no_mount(site: Site, tmp_pa
 
     kill_when(install, root, (site.chroot, site.cell.kernel, site.rpm), unpacking, 1)  # type: ignore[arg-type]
     assert processes(f"--installroot={root}") == []
-    assert mounts_below(root) == []
+    assert soon_nothing_mounted(root)

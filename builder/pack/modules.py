@@ -18,6 +18,7 @@ from builder.tools.rpms import extract_members, file_sha256
 from builder.tools.zstd import pack_files, unpack_files
 
 MODULES_FILE = "modules.json"
+_ONE_PROCESS = 8 << 20  # bytes: so much is packed by one zstd before others have started
 
 
 def read_compiled(rpm: Path, folder: str, names: Sequence[str], others: Sequence[str] = ()) -> dict[str, bytes]:
@@ -46,7 +47,8 @@ def pack_modules(
         return _pack({name: images[name] for name in some}, by_module.get(some[0]), target)
 
     lots = [[name] for name in images if name in by_module]
-    lots += _alike({name: len(image) for name, image in images.items() if name not in by_module}, jobs)
+    alone = {name: len(image) for name, image in images.items() if name not in by_module}
+    lots += _alike(alone, jobs if sum(alone.values()) > _ONE_PROCESS else 1)
     with ThreadPoolExecutor(jobs) as pool:
         # In the caller's context: its deadline is also theirs.
         waiting = [pool.submit(copy_context().run, pack, lot) for lot in lots]

@@ -87,7 +87,7 @@ def make_install_root(
     path = root.parent / f".{root.name}-job.json"
     path.write_bytes(TypeAdapter(RootJob).dump_json(job))
     try:
-        _inside.run([str(path)], network=not is_local(chroot), timeout=timeout, log=log)
+        _inside.run([str(path.absolute())], network=not is_local(chroot), timeout=timeout, log=log)
     except (ToolMissingError, ToolTimeoutError, DiskFullError):
         raise
     except ToolError as exc:

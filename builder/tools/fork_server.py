@@ -47,12 +47,11 @@ class ForkServer:
         self._said: IO[bytes] | None = None  # by the server itself: nothing, unless it cannot start
 
     def run(self, words: Sequence[str], *, network: bool, timeout: float, log: Path) -> Completed:
-        """Do ``main(words)`` in new mount, ipc, uts and pid namespaces, and a network's unless ``network``.
+        """Do ``main(words)`` in new mount, ipc, uts and pid namespaces, and a network's unless ``network``; in /.
 
         What it prints is appended to ``log``. Raises as ``builder.tools.run.run`` does.
         """
-        told = {"words": list(words), "network": network, "cwd": str(Path.cwd())}
-        message = json.dumps(told).encode()
+        message = json.dumps({"words": list(words), "network": network}).encode()
 
         def start(out: IO[bytes], _err: IO[bytes]) -> Running:
             return self._fork(message, out)
@@ -79,7 +78,7 @@ class ForkServer:
                 self._said = in_memory("server")
                 with theirs:
                     argv = [sys.executable, "-I", "-m", self._module, str(theirs.fileno())]
-                    self._process = spawn(argv, stderr=self._said, pass_fds=(theirs.fileno(),))
+                    self._process = spawn(argv, cwd=Path("/"), stderr=self._said, pass_fds=(theirs.fileno(),))
                 atexit.register(self._forget, self._control)  # waited for: its processors' time is the caller's then
             with suppress(BrokenPipeError, ConnectionResetError):  # it was killed: nobody will answer
                 socket.send_fds(self._control, [message], handles)
@@ -155,7 +154,6 @@ def _keep(told: dict[str, object], handles: Sequence[int], main: Callable[[list[
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
-        os.chdir(str(told["cwd"]))
         with socket.socket(fileno=owner) as caller:
             caller.send(str(os.getpid()).encode())
             caller.send(str(_in_namespaces(told, caller, main)).encode())

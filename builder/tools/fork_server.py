@@ -16,7 +16,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -43,7 +42,7 @@ class ForkServer:
         self._module = module
         self._lock = Lock()
         self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._said: IO[bytes] | None = None  # by the server itself: nothing, unless it cannot start
 
     def run(self, words: Sequence[str], *, network: bool, timeout: float, log: Path) -> Completed:
@@ -93,9 +92,8 @@ class ForkServer:
             self._control = None
             try:
                 self._process.wait(KILL_GRACE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            except TimeoutError:
+                self._process.kill(0.0)
             with self._said as file:
                 file.seek(0)
                 return file.read().decode(errors="replace").splitlines()[-_LINES:]

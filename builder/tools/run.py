@@ -157,7 +157,7 @@ def run(
         if not program:
             raise ToolMissingError(f"{words[0]} is not installed", hint=package_hint(words[0]))
         argv = (*_die_with_parent(), program, *words[1:])
-        return _Child(spawn(argv, cwd=cwd, env=env, stdin=stdin, stdout=out, stderr=err, pass_fds=pass_fds))
+        return spawn(argv, cwd=cwd, env=env, stdin=stdin, stdout=out, stderr=err, pass_fds=pass_fds)
 
     return watch(words, start, timeout=timeout, log=log, ok=ok)
 
@@ -227,7 +227,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     pass_fds: tuple[int, ...] = (),
-) -> subprocess.Popen[bytes]:
+) -> Running:
     """Start a process in a session of its own and leave it to the caller; see ``run``. Raises ToolMissingError."""
     clean = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/nonexistent", **(env or {})}
     with ExitStack() as stack:
@@ -236,7 +236,7 @@ def spawn(
             source.write(stdin)
             source.seek(0)
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 argv,
                 cwd=cwd,
                 env=clean,
@@ -248,6 +248,7 @@ def spawn(
             )
         except FileNotFoundError as exc:
             raise ToolMissingError(f"{argv[-1]}: cannot be started: {exc}") from exc
+    return _Child(process)
 
 
 def _wait(process: Running, timeout: float, words: tuple[str, ...], log: Path | None, task: Supervision | None) -> int:

@@ -138,7 +138,7 @@ def serve(control: int, main: Callable[[list[str]], int]) -> None:
 
 
 def _wait_for_keepers(how: int) -> None:
-    """So that their processors' time counts as this process's."""
+    """No zombie is left, and their processors' time counts as this process's."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, how) != (0, 0):
             pass
@@ -146,8 +146,8 @@ def _wait_for_keepers(how: int) -> None:
 
 def _keep(told: dict[str, object], handles: Sequence[int], main: Callable[[list[str]], int]) -> NoReturn:
     """Do one piece of work in its namespaces, tell how it ended, and stay until the caller has heard it."""
-    owner, log = handles
     try:
+        owner, log = handles
         os.setsid()
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -200,5 +200,6 @@ def _work(told: dict[str, object], main: Callable[[list[str]], int]) -> NoReturn
 
 
 def _complain() -> None:
-    traceback.print_exc()
-    sys.stderr.flush()
+    with suppress(OSError):  # a full disk is told by the exit code
+        traceback.print_exc()
+        sys.stderr.flush()

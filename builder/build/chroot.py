@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from builder.build.contract import RECIPE
-from builder.build.failures import disk_full, evidence, killed, says_killed
+from builder.build.failures import disk_full, evidence, killed
 from builder.build.job import FULL, ROOT, BuildJob, RootJob, read_failure, write_job
 from builder.build.memory import in_memory_or_on_disk
 from builder.build.roots import Roots
@@ -155,7 +155,7 @@ def _broken(job: RootJob | BuildJob, log: Path, ended: ToolError) -> RepobuildEr
     subject = job.subject if isinstance(job, BuildJob) else job.chroot.name
     if ended.returncode == FULL:
         return disk_full(subject, [f"{log.parent}: no room for what was said"], log)
-    if ended.signal == signal.SIGKILL or says_killed(lines):
+    if ended.signal == signal.SIGKILL:
         return killed(subject, lines, job.resultdir / "build.log" if isinstance(job, BuildJob) else job.log)
     if any("No space left on device" in line for line in lines):
         return disk_full(subject, evidence(lines), log)

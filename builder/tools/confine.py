@@ -36,7 +36,7 @@ def confined(program: Sequence[str], folder: Path) -> list[str]:
 
 
 def namespaces(*, network: bool) -> list[str]:
-    """``unshare`` with every namespace a build wants; all that runs inside dies with it."""
+    """``unshare`` with the namespaces of a build, for another program; all that runs inside dies with it."""
     private = ["-m", "-i", "-u", "-p", "-f", "--kill-child", "--propagation", "private", "--mount-proc"]
     return ["unshare", *([] if network else ["-n"]), *private, "--"]
 
